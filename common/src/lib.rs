@@ -1,1 +1,9 @@
-//! Placeholder module documentation.
+//! The vocabulary of weir: ids, units, time, traffic, campaign, assignment,
+//! record and statistics. No I/O, no clock reads, no async.
+#![forbid(unsafe_code)]
+
+
+pub mod id;
+pub mod stats;
+pub mod assignment;
+pub mod record;

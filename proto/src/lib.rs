@@ -1,1 +1,51 @@
-//! Placeholder module documentation.
+//! Protocol definitions of weir, their committed bindings, and conversions to
+//! and from the vocabulary of `weir-common`.
+//!
+//! The `.proto` files under `proto/weir/` are the source; `src/gen/` is made
+//! from them by the test `generated`, so that building needs no protoc.
+#![forbid(unsafe_code)]
+
+pub mod convert;
+
+/// Types that both services share.
+pub mod types {
+    /// Package `weir.types.v1`.
+    #[path = "../gen/weir.types.v1.rs"]
+    #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+    pub mod v1;
+}
+
+/// What agents speak with the controller.
+pub mod agent {
+    /// Package `weir.agent.v1`.
+    #[path = "../gen/weir.agent.v1.rs"]
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        missing_debug_implementations,
+        clippy::all,
+        clippy::pedantic,
+        clippy::allow_attributes_without_reason,
+        reason = "generated"
+    )]
+    pub mod v1;
+}
+
+/// What experimenters' tools speak with the controller.
+pub mod controller {
+    /// Package `weir.controller.v1`.
+    #[path = "../gen/weir.controller.v1.rs"]
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        missing_debug_implementations,
+        clippy::all,
+        clippy::pedantic,
+        clippy::allow_attributes_without_reason,
+        reason = "generated"
+    )]
+    pub mod v1;
+}
+
+/// Encoded file descriptor set of all packages, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/weir.fds");
