@@ -7,11 +7,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{AgentName, FlowId, RunId, SessionId};
 use crate::record::End;
 
 /// TCP or UDP: the transports of [`Kind::Socket`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// Byte streams.
     Tcp,
@@ -30,7 +33,8 @@ impl Transport {
 }
 
 /// How much a session offers, all its streams together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rate {
     /// As fast as the host can.
     Max,
@@ -41,7 +45,8 @@ pub enum Rate {
 }
 
 /// The law of the spacing of departures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Arrival {
     /// Even spacing.
     Constant,
@@ -51,7 +56,7 @@ pub enum Arrival {
 }
 
 /// What a generator over plain sockets sends.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketTraffic {
     /// TCP or UDP.
     pub transport: Transport,
@@ -71,7 +76,8 @@ pub struct SocketTraffic {
 
 /// What kind of work a session is. Later kinds (raw packets, iperf3, D-ITG,
 /// log feeds) are further variants.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Payload over ordinary TCP or UDP sockets.
     Socket(SocketTraffic),
@@ -111,7 +117,7 @@ pub enum Family {
 /// One active time of a session: a flow of the results.
 ///
 /// Invariant: within a session segments follow each other without overlap.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// The flow in the results.
     pub flow: FlowId,

@@ -1,1 +1,3 @@
 //! Placeholder module documentation.
+
+pub mod plan;

@@ -1,0 +1,81 @@
+//! One agent's share of a plan: the assignment that is sent to it.
+
+use std::net::IpAddr;
+
+use weir_common::assignment::{Assignment, Family, Kind, OnControllerLoss, Peer, SessionSpec};
+use weir_common::id::{AgentName, RunId};
+use weir_common::record::End;
+
+use super::{Plan, PlannedHost, PlannedSession, address};
+
+impl Plan {
+    /// The assignment of one agent; `None` if it takes no part. Always the same for the same arguments, so
+    /// that a restarted controller sends what was accepted before.
+    pub fn assignment(&self, agent: &AgentName, run: RunId, nonce: u64) -> Option<Assignment> {
+        let host = self.host(agent)?;
+        let mut sessions = Vec::with_capacity(host.sessions as usize);
+        for session in &self.sessions {
+            if session.from == *agent {
+                sessions.push(self.spec(session, End::Tx, host, &session.to)?);
+            } else if session.to == *agent {
+                sessions.push(self.spec(session, End::Rx, host, &session.from)?);
+            }
+        }
+        if sessions.is_empty() {
+            return None;
+        }
+        Some(Assignment {
+            run,
+            nonce,
+            seed: self.seed,
+            interval_ns: self.interval_ns,
+            linger_ns: self.linger_ns,
+            settle_ns: self.settle_ns,
+            end_ns: self.end_ns,
+            on_controller_loss: OnControllerLoss::RunToEnd,
+            sessions,
+        })
+    }
+
+    fn spec(
+        &self,
+        session: &PlannedSession,
+        end: End,
+        host: &PlannedHost,
+        peer: &AgentName,
+    ) -> Option<SessionSpec> {
+        let dials = session.dials == end;
+        // `bind` is where the data leaves: a dialling generator sends from it, a listening one is dialled at it.
+        let (source_address, addresses) = match session.bind {
+            Some(bind) if end == End::Tx && dials => {
+                (Some(bind), address::reachable(host, self.host(peer)?))
+            }
+            Some(bind) if end == End::Rx => (None, vec![bind]),
+            _ => (None, address::reachable(host, self.host(peer)?)),
+        };
+        Some(SessionSpec {
+            session: session.id,
+            end,
+            dials,
+            kind: Kind::Socket(session.traffic.clone()),
+            peer: Peer::Agent {
+                name: peer.clone(),
+                addresses,
+            },
+            tags: session.tags.clone(),
+            segments: session.segments.clone(),
+            family: family(session.bind),
+            source_address,
+            port: session.port,
+        })
+    }
+}
+
+/// A bound source leaves one family.
+fn family(bind: Option<IpAddr>) -> Family {
+    match bind {
+        None => Family::Any,
+        Some(IpAddr::V4(_)) => Family::V4,
+        Some(IpAddr::V6(_)) => Family::V6,
+    }
+}
