@@ -10,15 +10,15 @@ pub mod convert;
 /// Types that both services share.
 pub mod types {
     /// Package `weir.types.v1`.
-    #[path = "../gen/weir.types.v1.rs"]
     #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
-    pub mod v1;
+    pub mod v1 {
+        include!("gen/weir.types.v1.rs");
+    }
 }
 
 /// What agents speak with the controller.
 pub mod agent {
     /// Package `weir.agent.v1`.
-    #[path = "../gen/weir.agent.v1.rs"]
     #[allow(
         missing_docs,
         unreachable_pub,
@@ -28,13 +28,14 @@ pub mod agent {
         clippy::allow_attributes_without_reason,
         reason = "generated"
     )]
-    pub mod v1;
+    pub mod v1 {
+        include!("gen/weir.agent.v1.rs");
+    }
 }
 
 /// What experimenters' tools speak with the controller.
 pub mod controller {
     /// Package `weir.controller.v1`.
-    #[path = "../gen/weir.controller.v1.rs"]
     #[allow(
         missing_docs,
         unreachable_pub,
@@ -44,7 +45,9 @@ pub mod controller {
         clippy::allow_attributes_without_reason,
         reason = "generated"
     )]
-    pub mod v1;
+    pub mod v1 {
+        include!("gen/weir.controller.v1.rs");
+    }
 }
 
 /// Encoded file descriptor set of all packages, for gRPC reflection.
