@@ -13,8 +13,12 @@ const FILES: [&str; 5] = [
     "weir/controller/v1/controller.proto",
 ];
 
-const OUTPUTS: [&str; 4] =
-    ["weir.types.v1.rs", "weir.agent.v1.rs", "weir.controller.v1.rs", "weir.fds"];
+const OUTPUTS: [&str; 4] = [
+    "weir.types.v1.rs",
+    "weir.agent.v1.rs",
+    "weir.controller.v1.rs",
+    "weir.fds",
+];
 
 fn generate(into: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -47,7 +51,10 @@ fn bindings_are_fresh() {
     generate(&fresh);
     for name in OUTPUTS {
         let same = fs::read(fresh.join(name)).ok() == fs::read(committed.join(name)).ok();
-        assert!(same, "{name} is stale: WEIR_REGENERATE=1 cargo test -p weir-proto --test generated");
+        assert!(
+            same,
+            "{name} is stale: WEIR_REGENERATE=1 cargo test -p weir-proto --test generated"
+        );
     }
     fs::remove_dir_all(&fresh).expect("temporary directory removed");
 }
@@ -65,7 +72,11 @@ fn everything_is_documented() {
                 .iter()
                 .any(|word| line.starts_with(word))
                 || (line.contains(" = ") && line.ends_with(';') && !line.starts_with("syntax"));
-            assert!(!declares || documented, "{file}:{}: no comment above `{line}`", number + 1);
+            assert!(
+                !declares || documented,
+                "{file}:{}: no comment above `{line}`",
+                number + 1
+            );
             documented = line.starts_with("//");
         }
     }
