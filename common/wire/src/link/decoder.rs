@@ -1,0 +1,59 @@
+//! Messages out of a byte stream that arrives in pieces.
+
+use super::{LinkError, LinkMessage};
+
+/// Collects the bytes of a flow link and yields its messages.
+///
+/// Call [`push`](Self::push) with what was read, then
+/// [`next_message`](Self::next_message) until it yields none: then at most one
+/// unfinished message is kept, so memory is bounded by the largest message and
+/// one read. After an error every further call gives the same error.
+#[derive(Debug, Clone, Default)]
+pub struct LinkDecoder {
+    bytes: Vec<u8>,
+    /// Bytes at the front that were yielded already.
+    used: usize,
+    failed: Option<LinkError>,
+}
+
+impl LinkDecoder {
+    /// Holds nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds bytes from the connection; drops them after an error.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.failed.is_none() {
+            self.bytes.drain(..self.used);
+            self.used = 0;
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
+    /// The next whole message; `None` if more bytes are needed.
+    pub fn next_message(&mut self) -> Result<Option<LinkMessage>, LinkError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        match LinkMessage::decode(&self.bytes[self.used..]) {
+            Ok(Some((message, length))) => {
+                self.used += length;
+                Ok(Some(message))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.bytes = Vec::new();
+                self.used = 0;
+                self.failed = Some(error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a message has begun that is not complete: an end of the stream
+    /// now would cut it.
+    pub fn is_mid_message(&self) -> bool {
+        self.used < self.bytes.len()
+    }
+}
