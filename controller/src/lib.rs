@@ -1,3 +1,4 @@
 //! Placeholder module documentation.
 
 pub mod plan;
+pub mod store;

@@ -1,0 +1,239 @@
+//! Where everything is kept: one narrow trait, [`Store`], used by the registry,
+//! the run's life, ingest, queries and export.
+//!
+//! Every method but [`Store::append`] blocks until its work is durable or
+//! read; call them from `spawn_blocking`. `append` only queues and answers
+//! through a callback after the commit, so that a thousand agents cost no
+//! thousand threads.
+//!
+//! One conformance suite runs against every implementation.
+
+mod agent;
+mod error;
+mod flow;
+mod records;
+mod run;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::mpsc;
+
+use weir_common::assignment::StartAt;
+use weir_common::id::{AgentName, BootId, RunId};
+
+pub use agent::{AgentHello, AgentRow};
+pub use error::{Fault, StoreError};
+pub use flow::{
+    AssignmentRow, AssignmentState, FlowRow, Party, PhaseRow, RunPlan, SessionRow, SessionState,
+};
+pub use records::{
+    AppendDone, Appended, Batch, ManifestRow, RecordQuery, RowCount, StoredRecord, Streams,
+};
+pub use run::{CampaignText, NewRun, RunRef, RunRefError, RunRow, RunState, RunSummary};
+
+/// Who this controller is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// 32 hexadecimal digits, drawn once when the store was made.
+    pub controller_id: String,
+    /// Rises by one each time the store is opened.
+    pub controller_epoch: u64,
+}
+
+/// The store. No method is a transaction over several calls; what must be
+/// atomic is one call.
+///
+/// # Contracts
+/// - *Atomic*: a method that writes leaves all of its effect or none. It
+///   returns `Ok` only after the effect is durable.
+/// - *Ordered*: writes take effect in the order in which they were called
+///   from one thread. A read sees every write that has returned.
+/// - *Duplicates*: stated per method. Repeating a write that names its key is
+///   harmless, except where a method says that it allocates.
+pub trait Store: Send + Sync + fmt::Debug {
+    // ---- identity ----
+
+    /// Who this controller is; read when the store was opened.
+    fn identity(&self) -> &Identity;
+
+    /// Draws the epoch of a new control session. Allocates: each call gives a
+    /// larger number than every call before it, over restarts too.
+    fn next_session_epoch(&self) -> Result<u64, StoreError>;
+
+    // ---- agents ----
+
+    /// Registers an agent's start or return, and gives the row as it is now.
+    ///
+    /// In one transaction: the first key proven owns the name; the same boot
+    /// may return any number of times; another boot needs a higher generation.
+    ///
+    /// # Errors
+    /// [`StoreError::NameTaken`] for another key, [`StoreError::StaleBoot`]
+    /// for another boot of lower or equal generation; neither changes anything.
+    fn register_agent(&self, hello: &AgentHello) -> Result<AgentRow, StoreError>;
+
+    /// Notes when an agent was last heard, ns since the Unix epoch. Unknown
+    /// names are ignored.
+    fn touch_agent(&self, name: &AgentName, last_seen_unix_ns: i64) -> Result<(), StoreError>;
+
+    /// One agent.
+    fn agent(&self, name: &AgentName) -> Result<Option<AgentRow>, StoreError>;
+
+    /// All agents ever registered, by name.
+    fn agents(&self) -> Result<Vec<AgentRow>, StoreError>;
+
+    /// Draws the version of an agent's next snapshot. Allocates: rises with
+    /// each call per agent, over restarts too.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownAgent`].
+    fn next_snapshot_version(&self, name: &AgentName) -> Result<u64, StoreError>;
+
+    // ---- runs ----
+
+    /// Makes a run in the state [`RunState::Created`]. Allocates its number;
+    /// numbers are never used again, not even those of deleted runs.
+    fn create_run(&self, new: &NewRun) -> Result<RunId, StoreError>;
+
+    /// Gives a run its plan: phases, flows, assignments and the plan document.
+    /// Replaces an earlier one.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] once the run has a start or is closed.
+    fn set_plan(&self, run: RunId, plan: &RunPlan) -> Result<(), StoreError>;
+
+    /// Moves a run to `Queued` or `Preparing`, or back.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for other states, and for a run that has started or is closed.
+    fn set_waiting(&self, run: RunId, state: RunState) -> Result<(), StoreError>;
+
+    /// Commits T0: to be called before any agent is told. Once set it never
+    /// changes; the same value again is harmless.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for another T0, or when the run is stopping or closed.
+    fn set_started(&self, run: RunId, start: &StartAt) -> Result<(), StoreError>;
+
+    /// Notes that a run is to stop, and why; the first reason stays.
+    /// `false` when it was stopping or closed already.
+    fn set_stopping(&self, run: RunId, reason: &str) -> Result<bool, StoreError>;
+
+    /// Closes a run with its verdict (`pass`, `fail`, `partial`, `invalid`) and
+    /// result document, then builds the index of its rows, in slices that let
+    /// ingest through. Returns when the index is whole. Closing again replaces
+    /// verdict and document (a late record may complete a run).
+    fn close_run(
+        &self,
+        run: RunId,
+        verdict: &str,
+        result_json: &str,
+        closed_unix_ns: i64,
+    ) -> Result<(), StoreError>;
+
+    /// One run, whole; `None` when there is none, or it was deleted.
+    fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError>;
+
+    /// Which run a person means.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchRun`], with what there is.
+    fn find_run(&self, reference: &RunRef) -> Result<RunId, StoreError>;
+
+    /// Runs, the newest first, at most `limit`.
+    fn runs(&self, limit: usize) -> Result<Vec<RunSummary>, StoreError>;
+
+    /// Runs that are not closed, the oldest first: what a controller takes up
+    /// again after its restart.
+    fn open_runs(&self) -> Result<Vec<RunId>, StoreError>;
+
+    /// Deletes a closed run with everything that belongs to it, in slices with
+    /// other writes between them; the file shrinks as it goes. Tells how many
+    /// rows it deleted. If interrupted, the run is listed as `deleting`, and a
+    /// second call goes on.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the run is not closed.
+    fn delete_run(&self, run: RunId) -> Result<u64, StoreError>;
+
+    // ---- the parts of a run ----
+
+    /// Phases of a run, in order.
+    fn phases(&self, run: RunId) -> Result<Vec<PhaseRow>, StoreError>;
+
+    /// Flows of a run, by number.
+    fn flows(&self, run: RunId) -> Result<Vec<FlowRow>, StoreError>;
+
+    /// Assignments of a run, by agent.
+    fn assignments(&self, run: RunId) -> Result<Vec<AssignmentRow>, StoreError>;
+
+    /// How an assignment stands at its agent. A state earlier in the list of
+    /// [`AssignmentState`] than the stored one is ignored.
+    fn set_assignment_state(
+        &self,
+        run: RunId,
+        agent: &AgentName,
+        state: AssignmentState,
+        reason: &str,
+        late_by_ns: u64,
+    ) -> Result<(), StoreError>;
+
+    /// How one end of a session stands; replaces what was known of it.
+    fn set_session(&self, run: RunId, session: &SessionRow) -> Result<(), StoreError>;
+
+    /// All that is known of a run's sessions, by session, tx first.
+    fn sessions(&self, run: RunId) -> Result<Vec<SessionRow>, StoreError>;
+
+    // ---- records ----
+
+    /// Queues a batch; `done` is called once, from the store's own thread,
+    /// after its commit or its failure. It must not block.
+    ///
+    /// Rows, manifests and the watermark of (agent, boot) change in one
+    /// transaction. Entries up to the watermark are skipped, so a batch may be
+    /// repeated or overlap. Batches of one caller are taken in order.
+    ///
+    /// Entries of a run that was deleted are dropped and counted, so that an
+    /// agent with old records is not stuck.
+    ///
+    /// # Errors
+    /// [`StoreError::Expected`] when `first_seq` leaves a hole,
+    /// [`StoreError::Entry`] for an entry that names no run or flow, or holds a
+    /// figure above 2^63 - 1; nothing of the batch is stored then.
+    /// [`StoreError::Storage`]: nothing of the batch is stored; it may be sent again.
+    fn append(&self, batch: Batch, done: AppendDone);
+
+    /// [`Store::append`], waiting for the answer.
+    fn append_wait(&self, batch: Batch) -> Result<Appended, StoreError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.append(
+            batch,
+            Box::new(move |result| {
+                // The receiver below waits for exactly this message.
+                sender.send(result).ok();
+            }),
+        );
+        receiver.recv().unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Sequence up to which the records of a boot are stored; 0 for an unknown boot.
+    fn watermark(&self, agent: &AgentName, boot: BootId) -> Result<u64, StoreError>;
+
+    /// Rows of a run ordered by flow, end (tx first), stream (the sum first)
+    /// and k, given to `each` in chunks of at most 1,000. The order is taken
+    /// once at the beginning: rows stored later are not included. No lock is
+    /// held while `each` runs; it may be slow, and may end the scan.
+    fn records(
+        &self,
+        run: RunId,
+        query: &RecordQuery,
+        each: &mut dyn FnMut(Vec<StoredRecord>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Manifests of a run in the order in which they were stored.
+    fn manifests(&self, run: RunId) -> Result<Vec<ManifestRow>, StoreError>;
+
+    /// Rows really stored for each (flow, end) that has any, by flow, tx
+    /// first: counted, not remembered.
+    fn row_counts(&self, run: RunId) -> Result<Vec<RowCount>, StoreError>;
+}

@@ -1,0 +1,79 @@
+//! Batches on their way in, and rows on their way out.
+
+use weir_common::id::{AgentName, BootId, FlowId};
+use weir_common::record::{End, Entry, FlowClosed, Record};
+
+use super::StoreError;
+
+/// Consecutive entries of one boot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Who sent them.
+    pub agent: AgentName,
+    /// The boot that made them.
+    pub boot: BootId,
+    /// Sequence of the first entry, from 1.
+    pub first_seq: u64,
+    /// The entries.
+    pub entries: Vec<Entry>,
+}
+
+/// What became of a batch, told after the commit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Appended {
+    /// Everything up to this sequence is stored.
+    pub acked_seq: u64,
+    /// The entries that this batch added, in order.
+    pub stored: Vec<Entry>,
+    /// Entries of deleted runs, dropped.
+    pub dropped: u64,
+}
+
+/// Called once with what became of a batch.
+pub type AppendDone = Box<dyn FnOnce(Result<Appended, StoreError>) + Send>;
+
+/// Which rows of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Streams {
+    /// The sums over all streams only.
+    #[default]
+    Sum,
+    /// Sums, and the rows of each stream after them.
+    All,
+}
+
+/// Which rows of a run; the default is the sums of all flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RecordQuery {
+    /// Only of this flow.
+    pub flow: Option<FlowId>,
+    /// Only of this end.
+    pub end: Option<End>,
+    /// Which rows of a flow.
+    pub streams: Streams,
+}
+
+/// One row. Its histograms are whole; the percentiles in the columns come from them.
+pub type StoredRecord = Record;
+
+/// A manifest and who sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ManifestRow {
+    /// The agent.
+    pub agent: AgentName,
+    /// Its boot.
+    pub boot: BootId,
+    /// The manifest.
+    pub closed: FlowClosed,
+}
+
+/// Rows stored for one end of one flow, streams and sum rows together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowCount {
+    /// The flow.
+    pub flow: FlowId,
+    /// Which end.
+    pub end: End,
+    /// How many.
+    pub rows: u64,
+}
