@@ -1,0 +1,354 @@
+//! TCP connections that do not block.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket};
+
+use super::error::{Describe, SocketError};
+use super::poll::{PollFd, Waker, poll};
+use super::sys;
+use super::tcp_info::{TCP_INFO_BYTES, TcpInfo};
+
+/// What a flow asks of its connections; `None` leaves the host's default.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TcpOptions {
+    /// Congestion control by the kernel's name.
+    pub congestion: Option<String>,
+    /// Maximum segment size, bytes.
+    pub mss: Option<u32>,
+    /// Send small writes at once (no Nagle).
+    pub nodelay: bool,
+    /// Send buffer, bytes (turns its autotuning off).
+    pub send_buffer: Option<usize>,
+    /// Receive buffer, bytes (turns its autotuning off).
+    pub receive_buffer: Option<usize>,
+    /// TOS or traffic-class byte.
+    pub tos: Option<u8>,
+    /// TTL or hop limit.
+    pub ttl: Option<u8>,
+}
+
+impl TcpOptions {
+    /// Sets them on a socket that is not connected; connections accepted by a
+    /// listener inherit its options.
+    fn apply(&self, socket: &Socket) -> Result<(), SocketError> {
+        if let Some(name) = &self.congestion {
+            socket
+                .set_tcp_congestion(name.as_bytes())
+                .describe("use congestion control", || name)?;
+        }
+        if let Some(mss) = self.mss {
+            socket.set_tcp_mss(mss).describe("set the MSS to", || mss)?;
+        }
+        if self.nodelay {
+            socket
+                .set_tcp_nodelay(true)
+                .describe("set", || "TCP_NODELAY")?;
+        }
+        if let Some(bytes) = self.send_buffer {
+            socket
+                .set_send_buffer_size(bytes)
+                .describe("set the send buffer to", || bytes)?;
+        }
+        if let Some(bytes) = self.receive_buffer {
+            socket
+                .set_recv_buffer_size(bytes)
+                .describe("set the receive buffer to", || bytes)?;
+        }
+        let v6 = socket
+            .domain()
+            .describe("read the family of", || "a TCP socket")?
+            == Domain::IPV6;
+        let mark = |v4_name, v6_name, value: u8| {
+            let (level, name) = if v6 {
+                (libc::IPPROTO_IPV6, v6_name)
+            } else {
+                (libc::IPPROTO_IP, v4_name)
+            };
+            sys::set_option(socket.as_fd(), level, name, i32::from(value))
+        };
+        if let Some(tos) = self.tos {
+            mark(libc::IP_TOS, libc::IPV6_TCLASS, tos).describe("set the TOS to", || tos)?;
+        }
+        if let Some(ttl) = self.ttl {
+            mark(libc::IP_TTL, libc::IPV6_UNICAST_HOPS, ttl.max(1))
+                .describe("set the TTL to", || ttl)?;
+        }
+        Ok(())
+    }
+}
+
+/// How one read or write went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transfer {
+    /// So many bytes, at least 1.
+    Moved(usize),
+    /// Nothing now: wait until the socket is ready.
+    WouldBlock,
+    /// The peer has finished sending (reads only).
+    Closed,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct TcpListener {
+    socket: Socket,
+    local: SocketAddr,
+}
+
+impl TcpListener {
+    /// Takes over a listening socket and makes it non-blocking; accepted
+    /// connections inherit `options`.
+    pub fn from_fd(fd: OwnedFd, options: &TcpOptions) -> Result<Self, SocketError> {
+        let socket = Socket::from(fd);
+        let local = local_addr(&socket)?;
+        socket
+            .set_nonblocking(true)
+            .describe("make non-blocking", || local)?;
+        options.apply(&socket)?;
+        Ok(Self { socket, local })
+    }
+
+    /// Its address, with the port the kernel chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The next connection, if one waits. One that went away meanwhile is skipped.
+    pub fn accept(&self) -> Result<Option<TcpConnection>, SocketError> {
+        loop {
+            match self.socket.accept() {
+                Ok((socket, peer)) => {
+                    let peer = peer.as_socket().ok_or_else(|| {
+                        let source = io::ErrorKind::Unsupported.into();
+                        SocketError::new("read the peer of", self.local, source)
+                    })?;
+                    return TcpConnection::adopt(socket, peer).map(Some);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if went_away(&error) => {}
+                Err(error) => return Err(error).describe("accept on", || self.local),
+            }
+        }
+    }
+}
+
+impl AsFd for TcpListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Errors of accept(2) that belong to the connection, not to the listener.
+fn went_away(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EINTR
+                | libc::ECONNABORTED
+                | libc::EPROTO
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENONET
+                | libc::ENOPROTOOPT
+                | libc::EOPNOTSUPP
+        )
+    )
+}
+
+/// A connected, non-blocking TCP socket.
+#[derive(Debug)]
+pub struct TcpConnection {
+    socket: Socket,
+    local: SocketAddr,
+    peer: SocketAddr,
+}
+
+impl TcpConnection {
+    /// Connects the socket `fd` to `peer` within `timeout`; ends with
+    /// `ErrorKind::Interrupted` when `stop` is woken, `TimedOut` when time is up.
+    pub fn connect(
+        fd: OwnedFd,
+        peer: SocketAddr,
+        options: &TcpOptions,
+        timeout: Duration,
+        stop: Option<&Waker>,
+    ) -> Result<Self, SocketError> {
+        let socket = Socket::from(fd);
+        socket
+            .set_nonblocking(true)
+            .describe("make non-blocking a socket to", || peer)?;
+        options.apply(&socket)?;
+        match socket.connect(&SockAddr::from(peer)) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+                finish_connect(&socket, peer, timeout, stop)?;
+            }
+            Err(error) => return Err(error).describe("connect to", || peer),
+        }
+        Self::adopt(socket, peer)
+    }
+
+    fn adopt(socket: Socket, peer: SocketAddr) -> Result<Self, SocketError> {
+        socket
+            .set_nonblocking(true)
+            .describe("make non-blocking a connection to", || peer)?;
+        let local = local_addr(&socket)?;
+        Ok(Self {
+            socket,
+            local,
+            peer,
+        })
+    }
+
+    /// This end.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The other end.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Writes what the socket takes of `bytes`.
+    pub fn write(&self, bytes: &[u8]) -> Result<Transfer, SocketError> {
+        let write = || self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL);
+        self.transfer("write to", write).map(|moved| match moved {
+            Transfer::Closed => Transfer::WouldBlock, // nothing was asked to be written
+            moved => moved,
+        })
+    }
+
+    /// Reads what is there into `buffer`, which must not be empty.
+    pub fn read(&self, buffer: &mut [u8]) -> Result<Transfer, SocketError> {
+        self.transfer("read from", || io::Read::read(&mut &self.socket, buffer))
+    }
+
+    /// Receives up to `most` bytes and throws them away in the kernel, without
+    /// copying them.
+    pub fn discard(&self, most: usize) -> Result<Transfer, SocketError> {
+        self.transfer("read from", || sys::discard(self.as_fd(), most))
+    }
+
+    fn transfer(
+        &self,
+        operation: &'static str,
+        mut call: impl FnMut() -> io::Result<usize>,
+    ) -> Result<Transfer, SocketError> {
+        loop {
+            match call() {
+                Ok(0) => return Ok(Transfer::Closed),
+                Ok(count) => return Ok(Transfer::Moved(count)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Transfer::WouldBlock);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).describe(operation, || self.peer),
+            }
+        }
+    }
+
+    /// Finishes sending: the peer reads what was written, then the end.
+    pub fn finish(&self) -> Result<(), SocketError> {
+        self.socket
+            .shutdown(std::net::Shutdown::Write)
+            .describe("finish to", || self.peer)
+    }
+
+    /// Makes dropping the connection reset it, so that unsent data is not delivered.
+    pub fn reset_on_drop(&self) -> Result<(), SocketError> {
+        self.socket
+            .set_linger(Some(Duration::ZERO))
+            .describe("reset", || self.peer)
+    }
+
+    /// What the kernel knows of the connection.
+    pub fn info(&self) -> Result<TcpInfo, SocketError> {
+        let mut bytes = [0_u8; TCP_INFO_BYTES];
+        let length = sys::option_bytes(self.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut bytes)
+            .describe("read TCP_INFO of", || self.peer)?;
+        Ok(TcpInfo::parse(&bytes[..length]))
+    }
+
+    /// The congestion control in use, by the kernel's name.
+    pub fn congestion_control(&self) -> Result<String, SocketError> {
+        let name = self
+            .socket
+            .tcp_congestion()
+            .describe("read congestion of", || self.peer)?;
+        let end = name
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(name.len());
+        Ok(String::from_utf8_lossy(&name[..end]).into_owned())
+    }
+
+    /// Bytes written that the peer's kernel has not acknowledged (SIOCOUTQ).
+    pub fn unacked_bytes(&self) -> Result<u64, SocketError> {
+        sys::ioctl_count(self.as_fd(), libc::TIOCOUTQ).describe("read SIOCOUTQ of", || self.peer)
+    }
+
+    /// Bytes received that were not read (SIOCINQ).
+    pub fn unread_bytes(&self) -> Result<u64, SocketError> {
+        sys::ioctl_count(self.as_fd(), libc::FIONREAD).describe("read SIOCINQ of", || self.peer)
+    }
+
+    /// Send and receive buffer as the kernel accounts them now, bytes.
+    pub fn buffer_bytes(&self) -> Result<(usize, usize), SocketError> {
+        let send = self
+            .socket
+            .send_buffer_size()
+            .describe("read the buffer of", || self.peer)?;
+        let receive = self
+            .socket
+            .recv_buffer_size()
+            .describe("read the buffer of", || self.peer)?;
+        Ok((send, receive))
+    }
+}
+
+impl AsFd for TcpConnection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Waits for a connect in progress.
+fn finish_connect(
+    socket: &Socket,
+    peer: SocketAddr,
+    timeout: Duration,
+    stop: Option<&Waker>,
+) -> Result<(), SocketError> {
+    let failed = |kind: io::ErrorKind| SocketError::new("connect to", peer, kind.into());
+    let begun = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(begun.elapsed());
+        let mut fds = vec![PollFd::writable(socket)];
+        fds.extend(stop.map(PollFd::readable));
+        poll(&mut fds, Some(left))?;
+        if fds[0].is_writable() {
+            let pending = socket.take_error().describe("connect to", || peer)?;
+            return pending.map_or(Ok(()), |error| Err(error).describe("connect to", || peer));
+        }
+        if fds.get(1).is_some_and(PollFd::is_readable) {
+            return Err(failed(io::ErrorKind::Interrupted));
+        }
+        if left.is_zero() {
+            return Err(failed(io::ErrorKind::TimedOut));
+        }
+    }
+}
+
+fn local_addr(socket: &Socket) -> Result<SocketAddr, SocketError> {
+    socket
+        .local_addr()
+        .and_then(|address| address.as_socket().ok_or(io::ErrorKind::Unsupported.into()))
+        .describe("read the address of", || "a TCP socket")
+}
