@@ -5,6 +5,7 @@
 //! *segments*: the phases in which the set is active one right after the
 //! other (`pause = "0s"`), each of which is a flow of its own in the results.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -12,23 +13,31 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AgentName, FlowId, RunId, SessionId};
 use crate::record::End;
 
-/// TCP or UDP: the transports of [`Kind::Socket`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// TCP or UDP.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
-    /// Byte streams.
+    /// A byte stream.
     Tcp,
-    /// Datagrams.
+    /// User datagrams, each with a probe header.
     Udp,
 }
 
 impl Transport {
-    /// `tcp` or `udp`.
-    pub fn as_str(self) -> &'static str {
+    /// `tcp` or `udp`, as key, flag and column.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
         }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

@@ -6,10 +6,10 @@ mod law;
 mod rate;
 
 pub use law::{Law, LawError};
+pub use crate::assignment::Transport;
 pub use rate::{Rate, RateError};
 
 use crate::unit::ByteCount;
-use std::fmt;
 use std::net::IpAddr;
 
 /// Smallest UDP payload in bytes: tag and sequence number of the probe header.
@@ -22,31 +22,6 @@ pub const UDP_SIZE: u32 = 1_400;
 pub const TCP_SIZE_MOST: u32 = 1 << 20;
 /// Most streams of one flow.
 pub const STREAMS_MOST: u32 = 128;
-
-/// The transport of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Transport {
-    /// User datagrams, each with a probe header.
-    Udp,
-    /// A byte stream.
-    Tcp,
-}
-
-impl Transport {
-    /// The key and flag of the transport: `udp`, `tcp`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-        }
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// What happens when the schedule could not be kept for a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -223,7 +198,7 @@ impl Traffic {
                 problem,
             })
         };
-        let key = self.transport;
+        let key = self.transport.as_str();
         match (self.rate, self.arrival) {
             (Rate::Max, Law::Exponential { .. }) => fail(format!(
                 "`{key} = \"max\"` leaves no spacing to a law: give a rate, or leave `arrival` out"

@@ -8,12 +8,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::stats::Histogram;
 
-impl PartialEq for Histogram {
-    fn eq(&self, other: &Self) -> bool {
-        self.encode() == other.encode()
-    }
-}
-
 impl Serialize for Histogram {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let bytes = self.encode();
