@@ -5,9 +5,12 @@
 //! fields in the order they are declared here, fixed width, big-endian; the list
 //! of cohorts has a u16 count before it.
 //!
-//! Order: a generator sends [`LinkMessage::Final`] for each segment it ended;
-//! the receiver answers each with [`LinkMessage::Totals`] once the linger is
-//! over. Segments may overlap. Either end sends [`LinkMessage::Bye`] last.
+//! Order: before T0 the end that dialled sends [`LinkMessage::Attach`] for each
+//! session that the link is to carry, and the other answers it with its own. A
+//! generator then sends [`LinkMessage::Final`] for each stream of each segment it
+//! ended; the receiver answers with one [`LinkMessage::Totals`] for the segment
+//! as soon as nothing more can arrive, at the latest when the linger is over.
+//! Segments may overlap. Either end sends [`LinkMessage::Bye`] last.
 
 mod decoder;
 #[cfg(test)]
@@ -21,12 +24,16 @@ pub const MAX_BODY_BYTES: usize = 64 << 10;
 /// Cohorts in one message: as many as a probe header can tell apart.
 pub const MAX_COHORTS: usize = 128;
 
+/// Longest name of a clock domain in [`Attach`], bytes.
+pub const MAX_DOMAIN_BYTES: usize = 64;
+
 /// Version of the messages. Fields are never reinterpreted: a change is another
 /// version, which both ends agree on beforehand.
 const VERSION: u8 = 1;
 const FINAL: u8 = 1;
 const TOTALS: u8 = 2;
 const BYE: u8 = 3;
+const ATTACH: u8 = 4;
 const PREFIX_BYTES: usize = 4;
 
 /// What a generator sent of one cohort.
@@ -50,17 +57,41 @@ pub enum LinkMessage {
     Final(SegmentFinal),
     /// Receiver to generator: what became of it.
     Totals(SegmentTotals),
+    /// This link carries a session.
+    Attach(Attach),
     /// Nothing more comes from this end.
     Bye,
 }
 
-/// A generator's final count of one segment of a session.
+/// Says that a link carries a session, and which clock its end reads. Each end
+/// answers the other's with its own, so that both can tell whether their clocks
+/// are the same one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attach {
+    /// The session, by the number that both ends have for it.
+    pub session: u32,
+    /// What the sender's monotonic clock reads now, ns.
+    pub clock_ns: u64,
+    /// Name of that clock: the kernel's boot id; empty if not known. At most
+    /// [`MAX_DOMAIN_BYTES`].
+    pub domain: String,
+}
+
+/// A generator's final count of one stream of one segment of a session.
+///
+/// Over TCP a cohort has no packets, and its `first_seq` is the position of its
+/// first byte in the stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SegmentFinal {
     /// Which flow, by the number that both ends have for it.
     pub session: u32,
     /// Which segment of it, from 0.
     pub segment: u8,
+    /// Which stream of it, from 0.
+    pub stream: u16,
+    /// When the last of it was sent, from T0, ns: the segment's end, or earlier
+    /// when its bytes or packets were used up or it was stopped.
+    pub ended_ns: u64,
     /// Of the packets sent, how many the sender's own queue dropped (ENOBUFS).
     pub egress_packets: u64,
     /// The packets sent, ascending, without holes; at most [`MAX_COHORTS`].
@@ -118,16 +149,20 @@ pub enum LinkError {
     /// A final count of more than [`MAX_COHORTS`] cohorts.
     #[error("final count names {0} cohorts, at most {MAX_COHORTS} exist")]
     TooManyCohorts(usize),
+    /// A clock domain that is too long or not text.
+    #[error("clock domain of {0} bytes is not text of at most {MAX_DOMAIN_BYTES}")]
+    Domain(usize),
 }
 
 impl LinkMessage {
-    /// Appends the framed message. Fails only for too many cohorts, and then
-    /// appends nothing.
+    /// Appends the framed message. Fails only for too many cohorts or too long a
+    /// domain, and then appends nothing.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), LinkError> {
         let mut body = vec![VERSION];
         match self {
             Self::Final(message) => message.encode(&mut body)?,
             Self::Totals(message) => message.encode(&mut body),
+            Self::Attach(message) => message.encode(&mut body)?,
             Self::Bye => body.push(BYE),
         }
         out.extend((body.len() as u32).to_be_bytes());
@@ -163,6 +198,7 @@ impl LinkMessage {
             TOTALS => SegmentTotals::decode(&mut reader)
                 .map(Self::Totals)
                 .ok_or(LinkError::Truncated)?,
+            ATTACH => Self::Attach(Attach::decode(&mut reader)?),
             BYE => Self::Bye,
             other => return Err(LinkError::UnknownType(other)),
         };
@@ -170,6 +206,42 @@ impl LinkMessage {
             0 => Ok(message),
             trailing => Err(LinkError::Trailing(trailing)),
         }
+    }
+}
+
+impl Attach {
+    fn encode(&self, body: &mut Vec<u8>) -> Result<(), LinkError> {
+        let length = self.domain.len();
+        let short = u8::try_from(length)
+            .ok()
+            .filter(|_| length <= MAX_DOMAIN_BYTES);
+        body.push(ATTACH);
+        body.extend(self.session.to_be_bytes());
+        body.extend(self.clock_ns.to_be_bytes());
+        body.push(short.ok_or(LinkError::Domain(length))?);
+        body.extend(self.domain.as_bytes());
+        Ok(())
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, LinkError> {
+        let session = reader.u32().ok_or(LinkError::Truncated)?;
+        let clock_ns = reader.u64().ok_or(LinkError::Truncated)?;
+        let length = usize::from(reader.u8().ok_or(LinkError::Truncated)?);
+        if length > MAX_DOMAIN_BYTES {
+            return Err(LinkError::Domain(length));
+        }
+        let (domain, rest) = reader
+            .0
+            .split_at_checked(length)
+            .ok_or(LinkError::Truncated)?;
+        let domain = std::str::from_utf8(domain).map_err(|_| LinkError::Domain(length))?;
+        let domain = domain.to_owned();
+        reader.0 = rest;
+        Ok(Self {
+            session,
+            clock_ns,
+            domain,
+        })
     }
 }
 
@@ -181,6 +253,8 @@ impl SegmentFinal {
         body.push(FINAL);
         body.extend(self.session.to_be_bytes());
         body.push(self.segment);
+        body.extend(self.stream.to_be_bytes());
+        body.extend(self.ended_ns.to_be_bytes());
         body.extend(self.egress_packets.to_be_bytes());
         body.extend((self.cohorts.len() as u16).to_be_bytes());
         for span in &self.cohorts {
@@ -196,6 +270,8 @@ impl SegmentFinal {
         let mut message = Self {
             session: reader.u32().ok_or(LinkError::Truncated)?,
             segment: reader.u8().ok_or(LinkError::Truncated)?,
+            stream: reader.u16().ok_or(LinkError::Truncated)?,
+            ended_ns: reader.u64().ok_or(LinkError::Truncated)?,
             egress_packets: reader.u64().ok_or(LinkError::Truncated)?,
             cohorts: Vec::new(),
         };

@@ -18,15 +18,18 @@ fn cohort_span() -> impl Strategy<Value = CohortSpan> {
 
 fn message() -> impl Strategy<Value = LinkMessage> {
     let cohorts = proptest::collection::vec(cohort_span(), 0..=MAX_COHORTS);
-    let last =
-        (any::<(u32, u8, u64)>(), cohorts).prop_map(|((session, segment, egress), cohorts)| {
+    let last = (any::<(u32, u8, u16, u64, u64)>(), cohorts).prop_map(
+        |((session, segment, stream, ended_ns, egress), cohorts)| {
             LinkMessage::Final(SegmentFinal {
                 session,
                 segment,
+                stream,
+                ended_ns,
                 egress_packets: egress,
                 cohorts,
             })
-        });
+        },
+    );
     let totals = any::<(u32, u8, [u64; 9])>().prop_map(|(session, segment, n)| {
         LinkMessage::Totals(SegmentTotals {
             session,
@@ -42,7 +45,15 @@ fn message() -> impl Strategy<Value = LinkMessage> {
             unread_bytes: n[8],
         })
     });
-    prop_oneof![last, totals, Just(LinkMessage::Bye)]
+    let attach =
+        (any::<(u32, u64)>(), "[a-z0-9-]{0,64}").prop_map(|((session, clock_ns), domain)| {
+            LinkMessage::Attach(Attach {
+                session,
+                clock_ns,
+                domain,
+            })
+        });
+    prop_oneof![last, totals, attach, Just(LinkMessage::Bye)]
 }
 
 #[test]
@@ -57,11 +68,14 @@ fn the_bytes_of_each_message_are_fixed() {
     let message = LinkMessage::Final(SegmentFinal {
         session: 7,
         segment: 8,
+        stream: 10,
+        ended_ns: 11,
         egress_packets: 9,
         cohorts,
     });
     let expected = [
-        &[0, 0, 0, 42, 1, 1, 0, 0, 0, 7, 8][..],
+        &[0, 0, 0, 52, 1, 1, 0, 0, 0, 7, 8, 0, 10][..],
+        &11u64.to_be_bytes(),
         &9u64.to_be_bytes(),
         &[0, 1, 1],
         &2u64.to_be_bytes(),
@@ -89,8 +103,8 @@ fn absurd_frames_are_named_without_waiting_for_them() {
     assert_eq!(decode(&[0, 0, 0, 2, 1, 9]), LinkError::UnknownType(9));
     assert_eq!(decode(&[0, 0, 0, 3, 1, 3, 0]), LinkError::Trailing(1));
     assert_eq!(decode(&[0, 0, 0, 3, 1, 2, 0]), LinkError::Truncated);
-    let mut many = vec![0, 0, 0, 17, 1, 1];
-    many.extend([0; 13]);
+    let mut many = vec![0, 0, 0, 27, 1, 1];
+    many.extend([0; 23]);
     many.extend([0xff, 0xff]);
     assert_eq!(decode(&many), LinkError::TooManyCohorts(0xffff));
 }
@@ -105,6 +119,26 @@ fn too_many_cohorts_are_not_sent() {
     let refused = message.encode(&mut out);
     assert_eq!(refused, Err(LinkError::TooManyCohorts(MAX_COHORTS + 1)));
     assert!(out.is_empty());
+}
+
+#[test]
+fn a_domain_is_short_text() {
+    let domain = "x".repeat(MAX_DOMAIN_BYTES + 1);
+    let message = LinkMessage::Attach(Attach {
+        domain,
+        ..Attach::default()
+    });
+    let refused = message.encode(&mut Vec::new());
+    assert_eq!(refused, Err(LinkError::Domain(MAX_DOMAIN_BYTES + 1)));
+    let mut bytes = encoded(&LinkMessage::Attach(Attach {
+        domain: "ab".to_owned(),
+        ..Attach::default()
+    }));
+    *bytes.last_mut().unwrap() = 0xff;
+    assert_eq!(
+        LinkMessage::decode(&bytes).unwrap_err(),
+        LinkError::Domain(2)
+    );
 }
 
 #[test]
@@ -137,7 +171,7 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(
-        mut bytes in proptest::collection::vec(any::<u8>(), 0..120), length in 0u8..120, kind in 0u8..5,
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..120), length in 0u8..120, kind in 0u8..6,
     ) {
         // Half of them look like a message, to get past the first checks.
         if bytes.len() > 6 && kind > 0 {
