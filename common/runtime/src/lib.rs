@@ -1,1 +1,14 @@
-//! Placeholder module documentation.
+//! What both daemons and the command line need of the operating system:
+//! logging, shutdown, endpoints, data directories, and the host's clock.
+#![forbid(unsafe_code)]
+
+pub mod directory;
+pub mod endpoint;
+pub mod host;
+pub mod log;
+pub mod shutdown;
+
+pub use directory::{DataDir, DirectoryError};
+pub use endpoint::{ConnectError, Endpoint, EndpointError};
+pub use host::HostClock;
+pub use shutdown::Shutdown;
