@@ -1,4 +1,5 @@
 //! Placeholder module documentation.
 
 pub mod plan;
+pub mod planner;
 pub mod store;

@@ -15,6 +15,7 @@ use weir_common::assignment::{Segment, SocketTraffic, Transport};
 use weir_common::id::{AgentName, FlowId, SessionId};
 use weir_common::record::End;
 
+pub(crate) use address::reachable;
 pub use document::SCHEMA;
 
 /// The plan of one run. All times are in ns, and from T0 unless they are lengths.
@@ -205,7 +206,7 @@ pub struct Load {
 pub struct Peak {
     /// Offered payload, bit/s.
     pub bps: u64,
-    /// Offered thousandths of a packet per second, UDP only.
+    /// Offered thousandths of a packet per second; of TCP as if all segments were full.
     pub milli_pps: u64,
     /// Flows at once.
     pub flows: u32,

@@ -46,13 +46,14 @@ impl Plan {
     ) -> Option<SessionSpec> {
         let dials = session.dials == end;
         // `bind` is where the data leaves: a dialling generator sends from it, a listening one is dialled at it.
-        let (source_address, addresses) = match session.bind {
-            Some(bind) if end == End::Tx && dials => {
-                (Some(bind), address::reachable(host, self.host(peer)?))
+        let mut addresses = address::reachable(host, self.host(peer)?);
+        match (session.bind, end) {
+            (Some(bind), End::Tx) => {
+                addresses.retain(|address| address.is_ipv4() == bind.is_ipv4());
             }
-            Some(bind) if end == End::Rx => (None, vec![bind]),
-            _ => (None, address::reachable(host, self.host(peer)?)),
-        };
+            (Some(bind), End::Rx) => addresses = vec![bind],
+            (None, _) => {}
+        }
         Some(SessionSpec {
             session: session.id,
             end,
@@ -65,7 +66,7 @@ impl Plan {
             tags: session.tags.clone(),
             segments: session.segments.clone(),
             family: family(session.bind),
-            source_address,
+            source_address: session.bind.filter(|_| dials && end == End::Tx),
             port: session.port,
         })
     }

@@ -1,0 +1,256 @@
+//! What the agents can do, against what the plan asks of them: errors, and warnings where it may still work.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use weir_common::assignment::{Rate, SocketTraffic, Transport, bounds};
+use weir_common::campaign::{Campaign, Dial, FlowSet};
+use weir_common::id::AgentName;
+use weir_common::nearest::nearest;
+
+use super::pairs::Link;
+use super::{AgentFacts, Context, FLOWS_MOST, PlanError, warn};
+use crate::plan::{Load, PlannedHost, PlannedSession, Warning, reachable};
+
+/// Packets per second and core above which the CPU rather than the network is likely to be measured. Senders
+/// of single datagrams came to 180,000 on two cores that also held the receiver and the path.
+const PACKETS_PER_CORE: u64 = 90_000;
+
+/// MTU when an agent does not tell it: Ethernet's.
+const MTU: u32 = 1_500;
+
+/// Checks a flow set against the agents of its pairs.
+pub(super) fn set(
+    context: &Context<'_>,
+    set: &FlowSet,
+    traffic: &SocketTraffic,
+    links: &[Link],
+    warnings: &mut Vec<Warning>,
+) -> Result<(), PlanError> {
+    let mut fragmented: Option<(Link, u32, u32)> = None;
+    for link in links {
+        let (from, to) = (context.agents[link.from], context.agents[link.to]);
+        congestion_control(set, traffic, from)?;
+        bound(set, from)?;
+        let path = path(context, set, *link)?;
+        if traffic.transport == Transport::Udp && !path.is_loopback() && fragmented.is_none() {
+            // IPv4 (RFC 791) or IPv6 (RFC 8200) header and UDP header (RFC 768).
+            let packet = traffic.size + if path.is_ipv4() { 28 } else { 48 };
+            let mtu = from.mtu.unwrap_or(MTU).min(to.mtu.unwrap_or(MTU));
+            fragmented = (packet > mtu).then_some((*link, packet, mtu));
+        }
+    }
+    if let Some((link, packet, mtu)) = fragmented {
+        let (from, to) = (
+            &context.agents[link.from].name,
+            &context.agents[link.to].name,
+        );
+        warn(
+            warnings,
+            "fragmentation",
+            format!(
+                "flow set `{}`: packets of {packet} B with headers do not fit the MTU of {mtu} B ({from} > {to}): each is sent in fragments, and one lost fragment loses the packet",
+                set.name
+            ),
+        );
+    }
+    if traffic.transport == Transport::Udp && traffic.rate == Rate::Max {
+        warn(
+            warnings,
+            "unlimited-udp",
+            format!(
+                "flow set `{}`: `udp = \"max\"` does not yield: other flows on its path will starve",
+                set.name
+            ),
+        );
+    }
+    let one_interval = |length: u64| length <= context.campaign.interval.as_nanos();
+    let lengths = set
+        .phases
+        .iter()
+        .map(|phase| context.campaign.phases[*phase].duration.as_nanos());
+    if lengths
+        .map(|length| set.duration.map_or(length, |own| own.as_nanos()))
+        .any(one_interval)
+    {
+        warn(
+            warnings,
+            "one-interval",
+            format!(
+                "flow set `{}`: a flow of it is no longer than one interval of {}",
+                set.name, context.campaign.interval
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// The generator must have the congestion control that is asked for.
+fn congestion_control(
+    set: &FlowSet,
+    traffic: &SocketTraffic,
+    from: &AgentFacts,
+) -> Result<(), PlanError> {
+    let Some(wanted) = &traffic.congestion_control else {
+        return Ok(());
+    };
+    let there = &from.congestion_controls;
+    if there.is_empty() || there.contains(wanted) {
+        return Ok(());
+    }
+    let near = nearest(wanted, there.iter().map(String::as_str));
+    let near = near.map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
+    Err(PlanError::Value {
+        set: set.name.clone(),
+        key: "cc",
+        problem: format!(
+            "{} has no congestion control `{wanted}`{near} (it has: {})",
+            from.name,
+            there.join(", ")
+        ),
+    })
+}
+
+/// `bind` must be an address of the generator.
+fn bound(set: &FlowSet, from: &AgentFacts) -> Result<(), PlanError> {
+    match set.traffic.bind {
+        Some(bind) if !from.addresses.contains(&bind) => Err(PlanError::Value {
+            set: set.name.clone(),
+            key: "bind",
+            problem: format!(
+                "{bind} is no address of {} (it has: {})",
+                from.name,
+                texts(&from.addresses)
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The first address that will be dialled.
+fn path(context: &Context<'_>, set: &FlowSet, link: Link) -> Result<IpAddr, PlanError> {
+    let (dialler, peer) = match set.dial {
+        Dial::From => (link.from, link.to),
+        Dial::To => (link.to, link.from),
+    };
+    let (dialler, peer) = (&context.hosts[dialler], &context.hosts[peer]);
+    let addresses = reachable(dialler, peer);
+    let of_family = |address: &&IpAddr| {
+        set.traffic
+            .bind
+            .is_none_or(|bind| bind.is_ipv4() == address.is_ipv4())
+    };
+    addresses
+        .iter()
+        .find(of_family)
+        .copied()
+        .ok_or_else(|| PlanError::NoAddress {
+            set: set.name.clone(),
+            dialler: dialler.name.clone(),
+            peer: peer.name.clone(),
+            own: texts(&dialler.addresses),
+            theirs: texts(&peer.addresses),
+        })
+}
+
+fn texts(addresses: &[IpAddr]) -> String {
+    if addresses.is_empty() {
+        return "none".to_owned();
+    }
+    addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Flows of the campaign, against its own limit and what one run may have.
+pub(super) fn flow_count(campaign: &Campaign, wanted: usize) -> Result<(), PlanError> {
+    let own = campaign.limits.flows.unwrap_or(u64::MAX);
+    let most = FLOWS_MOST as u64;
+    if wanted as u64 > own.min(most) {
+        let limit = if own <= most {
+            "`limits.flows`"
+        } else {
+            "one run"
+        };
+        return Err(PlanError::Flows {
+            wanted,
+            limit,
+            allowed: own.min(most),
+        });
+    }
+    Ok(())
+}
+
+/// The hosts that take part, with their sessions counted and within what each agent allows.
+pub(super) fn sessions(
+    context: &Context<'_>,
+    sessions: &[PlannedSession],
+) -> Result<Vec<PlannedHost>, PlanError> {
+    let mut counts: BTreeMap<&AgentName, usize> = BTreeMap::new();
+    for session in sessions {
+        *counts.entry(&session.from).or_default() += 1;
+        *counts.entry(&session.to).or_default() += 1;
+    }
+    let mut hosts = Vec::with_capacity(counts.len());
+    for (agent, host) in context.agents.iter().zip(&context.hosts) {
+        let Some(&wanted) = counts.get(&agent.name) else {
+            continue;
+        };
+        let own = if agent.max_sessions == 0 {
+            usize::MAX
+        } else {
+            agent.max_sessions as usize
+        };
+        let allowed = own.min(bounds::SESSIONS);
+        if wanted > allowed {
+            return Err(PlanError::Sessions {
+                agent: agent.name.clone(),
+                wanted,
+                allowed,
+            });
+        }
+        hosts.push(PlannedHost {
+            sessions: wanted as u32,
+            ..host.clone()
+        });
+    }
+    Ok(hosts)
+}
+
+/// Warns where the CPU of a kernel is likely to decide the figures.
+pub(super) fn load(context: &Context<'_>, load: &Load, warnings: &mut Vec<Warning>) {
+    for kernel in load.kernels.iter().filter(|kernel| kernel.cores > 0) {
+        let member = context
+            .agents
+            .iter()
+            .find(|agent| agent.kernel_boot_id == kernel.kernel);
+        let place = match (kernel.agents, member) {
+            (1, Some(agent)) => agent.name.to_string(),
+            (hosts, _) => format!("the kernel that {hosts} hosts share"),
+        };
+        let (cores, peak) = (kernel.cores, &kernel.peak);
+        if peak.unlimited > cores {
+            warn(
+                warnings,
+                "cpu-shared",
+                format!(
+                    "{} unlimited flows at once on the {cores} cores of {place}: the CPU will share them out, not the network",
+                    peak.unlimited
+                ),
+            );
+        }
+        let most = u64::from(cores) * PACKETS_PER_CORE;
+        if peak.milli_pps / 1_000 > most {
+            warn(
+                warnings,
+                "packet-rate",
+                format!(
+                    "{} pkt/s on the {cores} cores of {place}: above {most} pkt/s senders are likely to be late",
+                    peak.milli_pps / 1_000
+                ),
+            );
+        }
+    }
+}
