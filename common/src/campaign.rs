@@ -10,14 +10,21 @@
 //! set is active in at least one phase and every phase has at least one; `warmup < for`.
 
 pub mod expect;
+pub mod file;
+pub mod flags;
 pub mod policy;
 
 mod error;
+mod keys;
+mod lower;
+mod render;
 mod resolve;
+mod tree;
 
 pub use error::{CampaignError, ErrorKind, Place};
 pub use expect::{Bound, Each, Expectation, Level, Metric, Operator};
 pub use policy::{Cause, Limits, Load, LostAgent, Valid};
+pub use render::render;
 pub use resolve::ResolveError;
 
 use crate::selector::Selector;
@@ -191,10 +198,10 @@ impl Campaign {
         let groups = std::mem::take(&mut campaign.groups);
         for set in &mut campaign.flow_sets {
             for party in [&mut set.from, &mut set.to] {
-                if let Party::Group(name) = party {
-                    if let Some(selector) = groups.get(name) {
-                        *party = Party::Selector(selector.clone());
-                    }
+                if let Party::Group(name) = party
+                    && let Some(selector) = groups.get(name)
+                {
+                    *party = Party::Selector(selector.clone());
                 }
             }
         }
@@ -250,3 +257,5 @@ impl fmt::Display for Party {
         }
     }
 }
+#[cfg(test)]
+mod tests;

@@ -242,14 +242,13 @@ impl Selector {
                 .collect();
             lines.push(none_of(key, condition, &there, subjects));
         }
-        if let Some(condition) = &self.name {
-            if !subjects
+        if let Some(condition) = &self.name
+            && !subjects
                 .iter()
                 .any(|subject| condition.holds(Some(subject.name)))
-            {
-                let there: BTreeSet<&str> = subjects.iter().map(|subject| subject.name).collect();
-                lines.push(none_of("name", condition, &there, subjects));
-            }
+        {
+            let there: BTreeSet<&str> = subjects.iter().map(|subject| subject.name).collect();
+            lines.push(none_of("name", condition, &there, subjects));
         }
         if lines.is_empty() {
             lines.push(format!(
@@ -295,16 +294,14 @@ fn none_of(
 }
 
 fn listed(values: &BTreeSet<&str>) -> String {
-    let mut text = values
-        .iter()
-        .take(LISTED)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if values.len() > LISTED {
-        text.push_str(&format!(" and {} more", values.len() - LISTED));
-    }
-    text
+    let first: Vec<&str> = values.iter().take(LISTED).copied().collect();
+    let more = values.len() - first.len();
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!("{}{more}", first.join(", "))
 }
 
 /// Keeps `count` of `chosen`, drawn by `seed` (partial Fisher-Yates with ChaCha12), in their old order.

@@ -5,8 +5,8 @@
 mod law;
 mod rate;
 
-pub use law::{Law, LawError};
 pub use crate::assignment::Transport;
+pub use law::{Law, LawError};
 pub use rate::{Rate, RateError};
 
 use crate::unit::ByteCount;

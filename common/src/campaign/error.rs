@@ -85,7 +85,12 @@ impl fmt::Display for CampaignError {
         match (&self.source_name, &self.place) {
             (Some(name), Place::Line { line, .. }) => write!(f, "{name}:{line}: ")?,
             (None, Place::Line { line, .. }) => write!(f, "line {line}: ")?,
-            (_, Place::Argument { text, .. }) => write!(f, "{text}: ")?,
+            (_, Place::Argument { text, .. }) => {
+                // The key that the message begins with is the flag itself.
+                let key = text.trim_start_matches('-').replace('-', "_");
+                let message = self.message.strip_prefix(&format!("`{key}`: "));
+                return write!(f, "{text}: {}", message.unwrap_or(&self.message));
+            }
             (Some(name), Place::Whole) => write!(f, "{name}: ")?,
             (None, Place::Whole) => {}
         }

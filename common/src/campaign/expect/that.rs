@@ -51,7 +51,7 @@ pub enum ThatError {
         /// The metric.
         metric: &'static str,
         /// What is wrong.
-        error: UnitError,
+        error: Box<UnitError>,
     },
     /// A count that is none.
     #[error("{metric}: `{text}` is not a count: write a whole number, such as `0`")]
@@ -160,9 +160,9 @@ fn set_and_metric(name: &str) -> Result<(Option<String>, Metric), ThatError> {
 }
 
 fn bound(metric: Metric, text: &str) -> Result<Bound, ThatError> {
-    let quantity = |error| ThatError::Quantity {
+    let quantity = |error: UnitError| ThatError::Quantity {
         metric: metric.as_str(),
-        error,
+        error: Box::new(error),
     };
     match metric.measure() {
         Measure::Share => text.parse::<Ratio>().map(Bound::Share).map_err(quantity),
