@@ -55,7 +55,9 @@ pub enum UnitError {
         known: String,
     },
     /// A unit that does not exist or measures something else.
-    #[error("`{text}` is not {what}: unknown unit `{unit}`{}; units: {known}", meant(.nearest.as_deref()))]
+    #[error(
+        "`{text}` is not {what}: unknown unit `{unit}`: did you mean `{nearest}`? units: {known}"
+    )]
     BadUnit {
         /// The text as given.
         text: String,
@@ -63,8 +65,8 @@ pub enum UnitError {
         what: &'static str,
         /// The part that is not a unit.
         unit: String,
-        /// The same quantity with the nearest valid unit, if one is near.
-        nearest: Option<String>,
+        /// The same quantity with the nearest valid unit.
+        nearest: String,
         /// All units.
         known: String,
     },
@@ -96,12 +98,6 @@ pub enum UnitError {
         /// The smallest step.
         least: &'static str,
     },
-}
-
-fn meant(nearest: Option<&str>) -> String {
-    nearest.map_or_else(String::new, |nearest| {
-        format!("; did you mean `{nearest}`?")
-    })
 }
 
 #[cfg(test)]

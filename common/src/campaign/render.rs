@@ -73,28 +73,17 @@ fn head(out: &mut Out, campaign: &Campaign) {
 /// in the order of phases, with the sides of `[pairs]`. The order of flow sets is kept, since reading puts these first.
 fn sugared(campaign: &Campaign, pairs: Option<&Sides>) -> usize {
     let mut next_phase = 0;
-    let fits = |set: &&FlowSet| {
-        let [phase] = set.phases[..] else {
-            return false;
+    for (index, set) in campaign.flow_sets.iter().enumerate() {
+        let own_phase = match set.phases[..] {
+            [phase] if phase >= next_phase && campaign.phases[phase].name == set.name => phase,
+            _ => return index,
         };
-        let named = campaign.phases[phase].name == set.name;
-        let fits = named
-            && phase >= next_phase
-            && set.duration.is_none()
-            && pairs == Some(&Sides::of(set));
-        next_phase = phase + 1;
-        fits
-    };
-    campaign
-        .flow_sets
-        .iter()
-        .take_while(fits_once(fits))
-        .count()
-}
-
-/// `take_while` wants a predicate over references to items.
-fn fits_once<'a>(mut fits: impl FnMut(&&'a FlowSet) -> bool) -> impl FnMut(&&'a FlowSet) -> bool {
-    move |set| fits(set)
+        if set.duration.is_some() || pairs != Some(&Sides::of(set)) {
+            return index;
+        }
+        next_phase = own_phase + 1;
+    }
+    campaign.flow_sets.len()
 }
 
 fn write_phase(out: &mut Out, phase: &Phase, own: Option<&FlowSet>) {

@@ -16,7 +16,7 @@ pub enum ResolveError {
         why: String,
     },
     /// No agent and no group of that name.
-    #[error("there is no agent{or_group} named `{name}`{meant}; {there}", meant = meant(.near.as_deref()), or_group = or_group(*.groups))]
+    #[error("there is no agent{or_group} named `{name}`{meant} {there}", meant = meant(.near.as_deref()), or_group = or_group(*.groups))]
     NoAgent {
         /// The name.
         name: String,
@@ -36,7 +36,10 @@ pub enum ResolveError {
 }
 
 fn meant(near: Option<&str>) -> String {
-    near.map_or_else(String::new, |near| format!(", did you mean `{near}`?"))
+    near.map_or_else(
+        || ";".to_owned(),
+        |near| format!(", did you mean `{near}`?"),
+    )
 }
 
 fn or_group(groups: bool) -> &'static str {

@@ -3,6 +3,7 @@
 mod errors;
 mod examples;
 mod lines;
+mod resolve;
 mod round_trip;
 
 use super::*;

@@ -107,7 +107,7 @@ impl Kind {
                 known,
             };
         }
-        let nearest = Some(format!("{} {}", cut(number), meant(unit, &names)));
+        let nearest = format!("{} {}", cut(number), meant(unit, &names));
         UnitError::BadUnit {
             text: cut(text),
             what: self.what,

@@ -176,7 +176,7 @@ fn every_option_arrives() {
 fn errors_name_the_flag() {
     assert_eq!(
         error("--from a --to b --udp 10Mbits --for 1s"),
-        "--udp: `10Mbits` is not a rate: unknown unit `Mbits`; did you mean `10 Mbit/s`?; units: bit/s, kbit/s, Mbit/s, Gbit/s, Tbit/s, Kibit/s, Mibit/s, Gibit/s"
+        "--udp: `10Mbits` is not a rate: unknown unit `Mbits`: did you mean `10 Mbit/s`? units: bit/s, kbit/s, Mbit/s, Gbit/s, Tbit/s, Kibit/s, Mibit/s, Gibit/s"
     );
     assert_eq!(
         error("--from asn=150,role=host --to b --udp 1M --for 1s"),

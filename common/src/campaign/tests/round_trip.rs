@@ -163,7 +163,15 @@ fn flow_sets(phases: usize) -> impl Strategy<Value = Vec<FlowSet>> {
         let mut seen = std::collections::BTreeSet::new();
         let mut sets: Vec<FlowSet> = named.filter(|set| seen.insert(set.name.clone())).collect();
         // Every phase has traffic.
-        sets[0].phases = (0..phases).collect();
+        let cover = FlowSet {
+            name: "cover".to_owned(),
+            phases: (0..phases).collect(),
+            ..sets[0].clone()
+        };
+        sets.push(FlowSet {
+            duration: None,
+            ..cover
+        });
         sets
     })
 }
