@@ -5,6 +5,7 @@ mod check;
 mod error;
 mod limit;
 mod load;
+mod locate;
 mod pairs;
 mod party;
 mod rows;
@@ -13,7 +14,7 @@ mod traffic;
 use std::net::IpAddr;
 
 use weir_common::assignment::bounds;
-use weir_common::campaign::{Campaign, LostAgent};
+use weir_common::campaign::{Campaign, How, LostAgent};
 use weir_common::id::AgentName;
 use weir_common::label::Labels;
 use weir_common::selector::Subject;
@@ -103,6 +104,15 @@ pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result
         let from = party::resolve(&context, set, "from", &set.from, &mut warnings)?;
         let to = party::resolve(&context, set, "to", &set.to, &mut warnings)?;
         let links = pairs::links(&context, index, &from, &to)?;
+        if set.how == How::OneToOne && set.apart.is_none() && !set.both && links.len() < from.len()
+        {
+            let left_out = from.len() - links.len();
+            let text = format!(
+                "flow set `{}`: {left_out} of its pairs would be an agent with itself; left out",
+                set.name
+            );
+            warn(&mut warnings, "self-pairs", text);
+        }
         let traffic = traffic::socket_traffic(set)?;
         check::set(&context, set, &traffic, &links, &mut warnings)?;
         sets.push(build::Paired {

@@ -6,32 +6,30 @@ use super::PlannedHost;
 
 /// Addresses of `peer` for `host` to use, best first; empty when there is none that can work.
 ///
-/// 1. Two hosts of one kernel that list a loopback address and are the same in all others are one network
-///    stack: loopback comes first. An agent lists loopback only when it was started for a lab, or has
-///    nothing else.
-/// 2. Then addresses of a family that `host` has too; those on a network of `host` before the others.
+/// 1. Addresses of a family that `host` has too; those on a network of `host` before the others.
+/// 2. Then loopback, if the two are one network stack: the same kernel, and the same addresses apart from
+///    loopback. It comes last since an agent sends to it only in a lab; agents of a lab without a network
+///    have nothing else.
 /// 3. Loopback of another stack, and addresses that need an interface or name no single host, never.
 pub(crate) fn reachable(host: &PlannedHost, peer: &PlannedHost) -> Vec<IpAddr> {
     let own: Vec<IpAddr> = host.addresses.iter().copied().filter(usable).collect();
     let theirs: Vec<IpAddr> = peer.addresses.iter().copied().filter(usable).collect();
-    let mut found = Vec::new();
-    if host.kernel == peer.kernel && same(&own, &theirs) {
-        let shared = |address: &&IpAddr| {
-            address.is_loopback() && host.addresses.iter().any(|own| own.is_loopback())
-        };
-        found.extend(peer.addresses.iter().filter(shared));
-    }
+    let one_kernel = !host.kernel.is_empty() && host.kernel == peer.kernel;
+    let one_stack = one_kernel && same(&own, &theirs);
     let family = |address: &IpAddr| own.iter().any(|own| own.is_ipv4() == address.is_ipv4());
     let near = |address: &IpAddr| own.iter().any(|own| on_one_network(own, address));
-    let (nearer, farther): (Vec<IpAddr>, Vec<IpAddr>) =
+    let (mut found, farther): (Vec<IpAddr>, Vec<IpAddr>) =
         theirs.into_iter().filter(family).partition(near);
-    found.extend(nearer);
     found.extend(farther);
     found.truncate(ADDRESSES);
+    if one_stack {
+        let shared = |address: &&IpAddr| address.is_loopback() && host.addresses.contains(address);
+        found.extend(peer.addresses.iter().filter(shared));
+    }
     found
 }
 
-/// The most addresses that an assignment names for a peer: enough for any host, and within its bound of 64.
+/// The most addresses besides loopback that an assignment names for a peer: enough for any host, and within its bound of 64.
 const ADDRESSES: usize = 16;
 
 fn usable(address: &IpAddr) -> bool {
@@ -101,7 +99,7 @@ mod tests {
         assert_eq!(texts(&lab, &lab), ["127.0.0.1"]);
         assert!(texts(&lab, &host("other", &["127.0.0.1"])).is_empty());
         let wired = host("k", &["192.168.1.5", "127.0.0.1"]);
-        assert_eq!(texts(&wired, &wired), ["127.0.0.1", "192.168.1.5"]);
+        assert_eq!(texts(&wired, &wired), ["192.168.1.5", "127.0.0.1"]);
         let neighbour = host("k", &["192.168.1.6", "127.0.0.1"]);
         assert_eq!(texts(&wired, &neighbour), ["192.168.1.6"]);
     }

@@ -7,6 +7,7 @@ use weir_common::assignment::{Rate, SocketTraffic, Transport, bounds};
 use weir_common::campaign::{Campaign, Dial, FlowSet};
 use weir_common::id::AgentName;
 use weir_common::nearest::nearest;
+use weir_common::unit::Span;
 
 use super::pairs::Link;
 use super::{AgentFacts, Context, FLOWS_MOST, PlanError, warn};
@@ -15,6 +16,9 @@ use crate::plan::{Load, PlannedHost, PlannedSession, Warning, reachable};
 /// Packets per second and core above which the CPU rather than the network is likely to be measured. Senders
 /// of single datagrams came to 180,000 on two cores that also held the receiver and the path.
 const PACKETS_PER_CORE: u64 = 90_000;
+
+/// The longest flow that an agent's built-in policy allows.
+const FLOW_MOST: Span = Span::from_secs(3_600);
 
 /// MTU when an agent does not tell it: Ethernet's.
 const MTU: u32 = 1_500;
@@ -33,7 +37,10 @@ pub(super) fn set(
         congestion_control(set, traffic, from)?;
         bound(set, from)?;
         let path = path(context, set, *link)?;
-        if traffic.transport == Transport::Udp && !path.is_loopback() && fragmented.is_none() {
+        if traffic.transport == Transport::Udp
+            && !within_one_host(context, *link, path)
+            && fragmented.is_none()
+        {
             // IPv4 (RFC 791) or IPv6 (RFC 8200) header and UDP header (RFC 768).
             let packet = traffic.size + if path.is_ipv4() { 28 } else { 48 };
             let mtu = from.mtu.unwrap_or(MTU).min(to.mtu.unwrap_or(MTU));
@@ -64,25 +71,40 @@ pub(super) fn set(
             ),
         );
     }
-    let one_interval = |length: u64| length <= context.campaign.interval.as_nanos();
-    let lengths = set
+    lengths(context, set, warnings);
+    Ok(())
+}
+
+/// Warns of flows that are too short for their intervals, or longer than agents allow by themselves.
+fn lengths(context: &Context<'_>, set: &FlowSet, warnings: &mut Vec<Warning>) {
+    let phases = set
         .phases
         .iter()
-        .map(|phase| context.campaign.phases[*phase].duration.as_nanos());
-    if lengths
-        .map(|length| set.duration.map_or(length, |own| own.as_nanos()))
-        .any(one_interval)
-    {
+        .map(|phase| context.campaign.phases[*phase].duration);
+    let lengths: Vec<Span> = phases
+        .map(|length| set.duration.unwrap_or(length))
+        .collect();
+    let interval = context.campaign.interval;
+    if lengths.iter().any(|length| *length <= interval) {
         warn(
             warnings,
             "one-interval",
             format!(
-                "flow set `{}`: a flow of it is no longer than one interval of {}",
-                set.name, context.campaign.interval
+                "flow set `{}`: a flow of it is no longer than one interval of {interval}",
+                set.name
             ),
         );
     }
-    Ok(())
+    if let Some(length) = lengths.iter().find(|length| **length > FLOW_MOST) {
+        warn(
+            warnings,
+            "long-flow",
+            format!(
+                "flow set `{}`: flows of {length} start only where the agents' policy files allow more than {FLOW_MOST}",
+                set.name
+            ),
+        );
+    }
 }
 
 /// The generator must have the congestion control that is asked for.
@@ -125,6 +147,12 @@ fn bound(set: &FlowSet, from: &AgentFacts) -> Result<(), PlanError> {
         }),
         _ => Ok(()),
     }
+}
+
+/// Whether packets to this address of one end never leave the host of the other.
+fn within_one_host(context: &Context<'_>, link: Link, path: IpAddr) -> bool {
+    let owns = |agent: usize| context.agents[agent].addresses.contains(&path);
+    path.is_loopback() || (owns(link.from) && owns(link.to))
 }
 
 /// The first address that will be dialled.

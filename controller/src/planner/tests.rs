@@ -1,6 +1,7 @@
 //! Tables for pairs, phases and errors here; properties in `properties`.
 
 mod errors;
+mod files;
 mod properties;
 
 use std::collections::BTreeMap;
@@ -410,6 +411,27 @@ fn warnings_say_what_to_expect() {
         "{:?}",
         plan.warnings
     );
+}
+
+#[test]
+fn warnings_of_lengths_and_of_agents_paired_with_themselves() {
+    let sides = FlowSet {
+        how: How::OneToOne,
+        ..set("s", names("a0,b0"), names("a0,c0"))
+    };
+    let plan = plan(
+        &campaign(vec![phase("p", 3_601, 1)], vec![sides]),
+        &agents(),
+        7,
+    )
+    .unwrap();
+    assert_eq!(pairs_of(&plan), ["b0>c0"]);
+    let codes: Vec<_> = plan
+        .warnings
+        .iter()
+        .map(|warning| warning.code.as_str())
+        .collect();
+    assert_eq!(codes, ["self-pairs", "long-flow"]);
 }
 
 #[test]
