@@ -1,0 +1,4 @@
+//! The suites that look at the whole: rules of the tree, and end-to-end runs.
+//! One binary, so that everything is linked once.
+
+mod house;
