@@ -9,10 +9,17 @@
 //! One conformance suite runs against every implementation.
 
 mod agent;
+pub mod check;
 mod error;
 mod flow;
 mod records;
 mod run;
+mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+pub(crate) mod samples;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -30,6 +37,7 @@ pub use records::{
     AppendDone, Appended, Batch, ManifestRow, RecordQuery, RowCount, StoredRecord, Streams,
 };
 pub use run::{CampaignText, NewRun, RunRef, RunRefError, RunRow, RunState, RunSummary};
+pub use sqlite::SqliteStore;
 
 /// Who this controller is.
 #[derive(Debug, Clone, PartialEq, Eq)]

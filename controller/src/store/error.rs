@@ -97,16 +97,6 @@ pub enum StoreError {
         #[source]
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// Something stored cannot be understood.
-    #[error("{table} holds a {column} that cannot be read: {problem}")]
-    Damaged {
-        /// The table.
-        table: &'static str,
-        /// The column.
-        column: &'static str,
-        /// What is wrong.
-        problem: String,
-    },
     /// The store has been shut down.
     #[error("the store is shut down")]
     Stopped,
@@ -168,9 +158,6 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the storage itself failed: nothing can be acknowledged until it is mended.
     pub fn is_storage(&self) -> bool {
-        matches!(
-            self,
-            Self::Storage { .. } | Self::Damaged { .. } | Self::Stopped
-        )
+        matches!(self, Self::Storage { .. } | Self::Stopped)
     }
 }

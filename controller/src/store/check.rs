@@ -1,0 +1,111 @@
+//! What an entry may hold: figures that every store can keep.
+
+use weir_common::record::{Counters, Entry, FlowClosed, Record};
+use weir_common::stats::Histogram;
+
+/// The largest count that every store can keep: 2^63 - 1.
+pub const COUNT_MAX: u64 = i64::MAX as u64;
+
+/// The first figure of an entry that cannot be kept: its path and the problem.
+pub type Problem = (String, String);
+
+/// Checks every figure of an entry that becomes a column.
+///
+/// # Errors
+/// The path of the field, such as `record.tx_bytes`, and what is wrong.
+pub fn check_entry(entry: &Entry) -> Result<(), Problem> {
+    match entry {
+        Entry::Record(record) => check_record(record),
+        Entry::Closed(closed) => check_closed(closed),
+    }
+}
+
+fn bounded(path: &str, name: &str, value: Option<u64>) -> Result<(), Problem> {
+    match value {
+        Some(value) if value > COUNT_MAX => Err((
+            format!("{path}.{name}"),
+            format!("{value} is above 2^63 - 1"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn histogram(path: &str, name: &str, value: Option<&Histogram>) -> Result<(), Problem> {
+    bounded(path, name, value.map(Histogram::count))
+}
+
+fn counters(path: &str, counters: &Counters) -> Result<(), Problem> {
+    for (name, value) in counters.columns() {
+        bounded(path, name, value)?;
+    }
+    Ok(())
+}
+
+fn check_record(record: &Record) -> Result<(), Problem> {
+    bounded("record", "start_ns", Some(record.start_ns))?;
+    bounded("record", "length_ns", Some(record.length_ns))?;
+    bounded(
+        "record",
+        "end of the row",
+        record
+            .start_ns
+            .checked_add(record.length_ns)
+            .or(Some(u64::MAX)),
+    )?;
+    counters("record", &record.counters)?;
+    if let Some(delay) = &record.delay {
+        histogram("record.delay", "delay", delay.delay.as_ref())?;
+        bounded("record.delay", "delay_bound_ns", delay.delay_bound_ns)?;
+        histogram("record.delay", "rtt", delay.rtt.as_ref())?;
+    }
+    if let Some(tcp) = &record.tcp {
+        let columns = [
+            ("acked_bytes", tcp.acked_bytes),
+            ("retransmits", tcp.retransmits),
+            ("retrans_bytes", tcp.retrans_bytes),
+            ("cwnd_bytes", tcp.cwnd_bytes),
+            ("srtt_us", tcp.srtt_us),
+            ("min_rtt_us", tcp.min_rtt_us),
+            ("rttvar_us", tcp.rttvar_us),
+            ("delivery_bps", tcp.delivery_bps),
+            ("busy_us", tcp.busy_us),
+            ("rwnd_limited_us", tcp.rwnd_limited_us),
+            ("sndbuf_limited_us", tcp.sndbuf_limited_us),
+            ("unacked_bytes", tcp.unacked_bytes),
+        ];
+        for (name, value) in columns {
+            bounded("record.tcp", name, value)?;
+        }
+    }
+    if let Some(more) = &record.more {
+        histogram("record.more", "lateness", more.lateness.as_ref())?;
+        let columns = [
+            ("blocked_us", more.blocked_us),
+            ("control_packets", more.control_packets),
+            ("sndbuf_bytes", more.sndbuf_bytes),
+            ("rcvbuf_bytes", more.rcvbuf_bytes),
+            ("reorder_extent_max", more.reorder_extent_max),
+            ("jitter_ns", more.jitter_ns),
+            ("ttl_min", more.ttl_min),
+            ("ttl_max", more.ttl_max),
+            ("ce", more.ce),
+            ("cpu_us", more.cpu_us),
+            ("runq_wait_us", more.runq_wait_us),
+            ("throttled_us", more.throttled_us),
+        ];
+        for (name, value) in columns {
+            bounded("record.more", name, value)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_closed(closed: &FlowClosed) -> Result<(), Problem> {
+    counters("closed.total", &closed.total)?;
+    counters("closed.window", &closed.window.counters)?;
+    bounded("closed.window", "start_ns", Some(closed.window.start_ns))?;
+    bounded("closed.window", "length_ns", Some(closed.window.length_ns))?;
+    bounded("closed", "drained_bytes", closed.drained_bytes)?;
+    bounded("closed", "unread_bytes", closed.unread_bytes)?;
+    bounded("closed", "control_packets", closed.control_packets)
+}

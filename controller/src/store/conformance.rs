@@ -1,0 +1,557 @@
+//! The suite that every store runs: the contracts of [`Store`], one by one.
+//! Each check gets a store of its own, empty.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use weir_common::assignment::StartAt;
+use weir_common::id::{FlowId, RunId, SessionId};
+use weir_common::record::{End, Entry, Record};
+
+use super::samples::{
+    batch, boot, entries, full_row, hello, manifest, name, new_run, plan, planned, row,
+};
+use super::{
+    AssignmentState, RecordQuery, RowCount, RunRef, RunState, SessionRow, SessionState, Store,
+    StoreError, Streams,
+};
+
+/// All checks, by name.
+pub(super) const CHECKS: &[(&str, fn(&dyn Store))] = &[
+    (
+        "a name belongs to its first key",
+        a_name_belongs_to_its_first_key,
+    ),
+    ("epochs and versions rise", epochs_and_versions_rise),
+    ("a run goes through its life", a_run_goes_through_its_life),
+    (
+        "runs are found by what people say",
+        runs_are_found_by_what_people_say,
+    ),
+    ("the parts of a run come back", the_parts_of_a_run_come_back),
+    (
+        "assignments only move forward",
+        assignments_only_move_forward,
+    ),
+    ("sessions keep their port", sessions_keep_their_port),
+    (
+        "rows come back whole and in order",
+        rows_come_back_whole_and_in_order,
+    ),
+    ("manifests come back", manifests_come_back),
+    ("batches follow the watermark", batches_follow_the_watermark),
+    (
+        "bad entries are refused by field",
+        bad_entries_are_refused_by_field,
+    ),
+    (
+        "late rows are found after closing",
+        late_rows_are_found_after_closing,
+    ),
+    ("a deleted run leaves nothing", a_deleted_run_leaves_nothing),
+    ("queries choose and stop", queries_choose_and_stop),
+];
+
+fn start(unix_ns: i64) -> StartAt {
+    StartAt {
+        unix_ns,
+        mono_ns: 9,
+        kernel_boot_id: "k".into(),
+    }
+}
+
+fn all_rows(store: &dyn Store, run: RunId, query: RecordQuery) -> Vec<Record> {
+    let mut rows = Vec::new();
+    store
+        .records(run, &query, &mut |chunk| {
+            rows.extend(chunk);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    rows
+}
+
+const ALL: RecordQuery = RecordQuery {
+    flow: None,
+    end: None,
+    streams: Streams::All,
+};
+
+fn a_name_belongs_to_its_first_key(store: &dyn Store) {
+    let first = store.register_agent(&hello("a", 1, 1, 1)).unwrap();
+    assert_eq!((first.generation, first.first_seen_unix_ns), (1, 1_000));
+    // The same boot returns; a restart follows.
+    store.register_agent(&hello("a", 1, 1, 1)).unwrap();
+    store.register_agent(&hello("a", 1, 2, 2)).unwrap();
+    let other_key = store.register_agent(&hello("a", 2, 3, 3));
+    assert!(
+        matches!(other_key, Err(StoreError::NameTaken(_))),
+        "{other_key:?}"
+    );
+    for generation in [1, 2] {
+        let copy = store.register_agent(&hello("a", 1, generation, 3));
+        assert!(
+            matches!(copy, Err(StoreError::StaleBoot { .. })),
+            "{copy:?}"
+        );
+    }
+    store.touch_agent(&name("a"), 77).unwrap();
+    store.touch_agent(&name("nobody"), 77).unwrap();
+    store.register_agent(&hello("B", 3, 1, 9)).unwrap();
+    let agents = store.agents().unwrap();
+    assert_eq!(
+        agents.iter().map(|a| a.name.as_str()).collect::<Vec<_>>(),
+        ["B", "a"]
+    );
+    let known = store.agent(&name("a")).unwrap().unwrap();
+    assert_eq!((known.boot, known.last_seen_unix_ns), (boot(2), 77));
+    assert_eq!(known.labels["asn"], "150");
+    assert_eq!(known.inventory, [1, 2, 3]);
+    assert_eq!(store.agent(&name("nobody")).unwrap(), None);
+}
+
+fn epochs_and_versions_rise(store: &dyn Store) {
+    assert_eq!(store.identity().controller_id.len(), 32);
+    let first = store.next_session_epoch().unwrap();
+    assert!(store.next_session_epoch().unwrap() > first);
+    let unknown = store.next_snapshot_version(&name("a"));
+    assert!(
+        matches!(unknown, Err(StoreError::UnknownAgent(_))),
+        "{unknown:?}"
+    );
+    store.register_agent(&hello("a", 1, 1, 1)).unwrap();
+    assert_eq!(store.next_snapshot_version(&name("a")).unwrap(), 1);
+    store.register_agent(&hello("a", 1, 2, 2)).unwrap();
+    assert_eq!(store.next_snapshot_version(&name("a")).unwrap(), 2);
+    assert_eq!(
+        store.agent(&name("a")).unwrap().unwrap().snapshot_version,
+        2
+    );
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>) {
+    assert!(
+        matches!(result, Err(StoreError::Refused { .. })),
+        "{result:?}"
+    );
+}
+
+fn a_run_goes_through_its_life(store: &dyn Store) {
+    let run = store.create_run(&new_run("x")).unwrap();
+    let row = store.run(run).unwrap().unwrap();
+    assert_eq!(
+        (row.state, row.start.clone(), row.end_ns),
+        (RunState::Created, None, 0)
+    );
+    assert_eq!(row.new, new_run("x"));
+    store.set_waiting(run, RunState::Queued).unwrap();
+    store.set_waiting(run, RunState::Preparing).unwrap();
+    refused(store.set_waiting(run, RunState::Closed));
+    store.set_plan(run, &plan(2)).unwrap();
+    store.set_plan(run, &plan(3)).unwrap();
+    refused(store.delete_run(run));
+    store.set_started(run, &start(100)).unwrap();
+    store.set_started(run, &start(100)).unwrap();
+    refused(store.set_started(run, &start(101)));
+    refused(store.set_plan(run, &plan(2)));
+    refused(store.set_waiting(run, RunState::Queued));
+    assert_eq!(store.open_runs().unwrap(), [run]);
+    assert!(store.set_stopping(run, "asked").unwrap());
+    assert!(!store.set_stopping(run, "again").unwrap());
+    refused(store.set_started(run, &start(100)));
+    store.close_run(run, "partial", "{\"a\":1}", 900).unwrap();
+    store.close_run(run, "pass", "{\"a\":2}", 901).unwrap();
+    assert!(!store.set_stopping(run, "too late").unwrap());
+    assert_eq!(store.open_runs().unwrap(), []);
+    let row = store.run(run).unwrap().unwrap();
+    assert_eq!(row.state, RunState::Closed);
+    assert_eq!(row.start, Some(start(100)));
+    assert_eq!(row.stop_reason.as_deref(), Some("asked"));
+    assert_eq!(row.verdict.as_deref(), Some("pass"));
+    assert_eq!(row.result_json.as_deref(), Some("{\"a\":2}"));
+    assert_eq!(
+        (row.closed_unix_ns, row.end_ns),
+        (Some(901), 10_000_000_000)
+    );
+    let missing = store.close_run(RunId(99), "pass", "{}", 0);
+    assert!(
+        matches!(missing, Err(StoreError::NoSuchRun { .. })),
+        "{missing:?}"
+    );
+    assert_eq!(store.run(RunId(99)).unwrap(), None);
+}
+
+fn runs_are_found_by_what_people_say(store: &dyn Store) {
+    let none = store.find_run(&RunRef::Last(0)).unwrap_err().to_string();
+    assert_eq!(none, "no run last: there is none yet");
+    let runs: Vec<_> = ["x", "y", "x", "z"]
+        .iter()
+        .map(|name| store.create_run(&new_run(name)).unwrap())
+        .collect();
+    let find = |text: &str| store.find_run(&text.parse().unwrap());
+    assert_eq!(find("last").unwrap(), runs[3]);
+    assert_eq!(find("last~3").unwrap(), runs[0]);
+    assert_eq!(find("x").unwrap(), runs[2]);
+    assert_eq!(find(&runs[1].to_string()).unwrap(), runs[1]);
+    let missing = find("last~4").unwrap_err().to_string();
+    assert!(
+        missing.contains("no run last~4: the newest are r-0004 z, r-0003 x"),
+        "{missing}"
+    );
+    assert!(find("w").is_err());
+    let list = store.runs(2).unwrap();
+    assert_eq!(
+        list.iter().map(|run| run.run).collect::<Vec<_>>(),
+        [runs[3], runs[2]]
+    );
+    store.close_run(runs[3], "pass", "{}", 1).unwrap();
+    store.delete_run(runs[3]).unwrap();
+    assert_eq!(find("last").unwrap(), runs[2]);
+    assert!(
+        store.create_run(&new_run("x")).unwrap() > runs[3],
+        "numbers never come again"
+    );
+}
+
+fn the_parts_of_a_run_come_back(store: &dyn Store) {
+    let run = planned(store, 5);
+    let plan = plan(5);
+    assert_eq!(store.phases(run).unwrap(), plan.phases);
+    assert_eq!(store.flows(run).unwrap(), plan.flows);
+    let assignments = store.assignments(run).unwrap();
+    assert_eq!(assignments.len(), 2);
+    assert_eq!(assignments[1].agent, name("b"));
+    assert_eq!(assignments[1].assignment, [2]);
+    assert_eq!(assignments[1].state, AssignmentState::Planned);
+    assert_eq!(store.runs(1).unwrap()[0].flows, 5);
+    let mut holes = plan.clone();
+    holes.flows.remove(0);
+    let other = store.create_run(&new_run("y")).unwrap();
+    refused(store.set_plan(other, &holes));
+}
+
+fn assignments_only_move_forward(store: &dyn Store) {
+    let run = planned(store, 1);
+    let set = |state, reason: &str, late| {
+        store
+            .set_assignment_state(run, &name("a"), state, reason, late)
+            .unwrap();
+        let row = store.assignments(run).unwrap().remove(0);
+        (row.state, row.reason, row.late_by_ns)
+    };
+    assert_eq!(
+        set(AssignmentState::Running, "", 5).0,
+        AssignmentState::Running
+    );
+    assert_eq!(
+        set(AssignmentState::Armed, "", 0).0,
+        AssignmentState::Running
+    );
+    let stopped = set(AssignmentState::Stopped, "asked", 0);
+    assert_eq!(stopped, (AssignmentState::Stopped, "asked".into(), 5));
+    store
+        .set_assignment_state(run, &name("nobody"), AssignmentState::Armed, "", 0)
+        .unwrap();
+}
+
+fn sessions_keep_their_port(store: &dyn Store) {
+    let run = planned(store, 2);
+    let row = |session, end, state, port| SessionRow {
+        session: SessionId(session),
+        end,
+        state,
+        port,
+    };
+    let ready = || SessionState::Ready {
+        tuples: vec!["a>b".into()],
+        link: true,
+    };
+    let failed = SessionState::Failed {
+        code: "unreachable".into(),
+        reason: "connect 10.0.0.1: no".into(),
+    };
+    store
+        .set_session(run, &row(2, End::Tx, failed.clone(), None))
+        .unwrap();
+    store
+        .set_session(
+            run,
+            &row(1, End::Rx, SessionState::Listening { port: 7900 }, None),
+        )
+        .unwrap();
+    store
+        .set_session(run, &row(1, End::Tx, ready(), None))
+        .unwrap();
+    store
+        .set_session(run, &row(1, End::Rx, ready(), None))
+        .unwrap();
+    assert_eq!(
+        store.sessions(run).unwrap(),
+        [
+            row(1, End::Tx, ready(), None),
+            row(1, End::Rx, ready(), Some(7900)),
+            row(2, End::Tx, failed, None),
+        ]
+    );
+}
+
+fn rows_come_back_whole_and_in_order(store: &dyn Store) {
+    let other = planned(store, 3);
+    let run = planned(store, 2);
+    let stream = |k| Record {
+        stream: Some(0),
+        ..row(run, 2, End::Rx, k)
+    };
+    let sent = vec![
+        row(run, 2, End::Rx, 0),
+        stream(0),
+        row(other, 3, End::Tx, 0),
+        row(run, 2, End::Rx, 1),
+        stream(1),
+        full_row(run, 1, End::Rx, 0),
+        full_row(run, 1, End::Tx, 0),
+        Record {
+            more: None,
+            delay: None,
+            tcp: None,
+            ..full_row(run, 2, End::Tx, 0)
+        },
+    ];
+    let appended = store
+        .append_wait(batch(boot(1), 1, entries(sent.clone())))
+        .unwrap();
+    assert_eq!((appended.acked_seq, appended.dropped), (8, 0));
+    assert_eq!(appended.stored, entries(sent.clone()));
+    let order = [6, 5, 7, 0, 3, 1, 4].map(|place| sent[place].clone());
+    let counts = [
+        (1, End::Tx, 1),
+        (1, End::Rx, 1),
+        (2, End::Tx, 1),
+        (2, End::Rx, 4),
+    ]
+    .map(|(flow, end, rows)| RowCount {
+        flow: FlowId(flow),
+        end,
+        rows,
+    });
+    for closed in [false, true] {
+        if closed {
+            store.close_run(run, "pass", "{}", 1).unwrap();
+        }
+        assert_eq!(all_rows(store, run, ALL), order, "closed: {closed}");
+        assert_eq!(store.row_counts(run).unwrap(), counts, "closed: {closed}");
+        assert_eq!(store.runs(9).unwrap()[0].records, 7);
+    }
+    assert_eq!(all_rows(store, other, ALL).len(), 1);
+    assert_eq!(all_rows(store, RunId(99), ALL), []);
+}
+
+fn manifests_come_back(store: &dyn Store) {
+    let run = planned(store, 2);
+    let sent = [manifest(run, 2, End::Rx, 4), manifest(run, 1, End::Tx, 10)];
+    let entries = sent
+        .iter()
+        .map(|closed| Entry::Closed(Box::new(closed.clone())))
+        .collect();
+    store.append_wait(batch(boot(1), 1, entries)).unwrap();
+    let back = store.manifests(run).unwrap();
+    assert_eq!(
+        back.iter().map(|m| &m.closed).collect::<Vec<_>>(),
+        sent.iter().collect::<Vec<_>>()
+    );
+    assert_eq!((&back[0].agent, back[0].boot), (&name("a"), boot(1)));
+    assert_eq!(store.row_counts(run).unwrap(), []);
+}
+
+/// Overlapping, repeated and gapped batches of two boots against a model.
+fn batches_follow_the_watermark(store: &dyn Store) {
+    let strategy = proptest::collection::vec((0..2_u8, 0..30_u64, 0..8_usize), 1..25);
+    let cases = std::cell::Cell::new(0_u8);
+    TestRunner::new(Config {
+        cases: 20,
+        failure_persistence: None,
+        ..Config::default()
+    })
+    .run(&strategy, |batches| {
+        let case = cases.get() + 1;
+        cases.set(case);
+        let run = planned(store, 2);
+        let mut acked = [0_u64; 2];
+        for (which, first_seq, len) in batches {
+            let of = [2 * case, 2 * case + 1].map(boot)[usize::from(which)];
+            // The flow tells the boot and k the sequence, so that the rows show both.
+            let rows = (0..len).map(|i| {
+                row(
+                    run,
+                    u32::from(which) + 1,
+                    End::Tx,
+                    first_seq as u32 + i as u32,
+                )
+            });
+            let result = store.append_wait(batch(of, first_seq, entries(rows)));
+            let known = &mut acked[usize::from(which)];
+            if first_seq == 0 || first_seq > *known + 1 {
+                prop_assert!(matches!(result, Err(StoreError::Expected(seq)) if seq == *known + 1));
+            } else {
+                let last = (*known).max((first_seq + len as u64).saturating_sub(1));
+                let appended = result.unwrap();
+                prop_assert_eq!(appended.acked_seq, last);
+                prop_assert_eq!(appended.stored.len() as u64, last - *known);
+                *known = last;
+            }
+            prop_assert_eq!(store.watermark(&name("a"), of).unwrap(), *known);
+        }
+        let mut seen = BTreeMap::<u32, Vec<u32>>::new();
+        for row in all_rows(store, run, ALL) {
+            seen.entry(row.flow.0).or_default().push(row.k);
+        }
+        for (flow, last) in (1..).zip(acked) {
+            let expected: Vec<_> = (1..=last as u32).collect();
+            prop_assert_eq!(seen.remove(&flow).unwrap_or_default(), expected);
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+fn bad_entries_are_refused_by_field(store: &dyn Store) {
+    let run = planned(store, 1);
+    let absurd = |change: fn(&mut Record)| {
+        let mut record = full_row(run, 1, End::Tx, 1);
+        change(&mut record);
+        record
+    };
+    let bad = [
+        ("run", row(RunId(99), 1, End::Tx, 0)),
+        ("flow", row(run, 2, End::Tx, 0)),
+        ("flow", row(run, 0, End::Tx, 0)),
+        (
+            "record.tx_bytes",
+            absurd(|r| r.counters.tx_bytes = Some(u64::MAX)),
+        ),
+        (
+            "record.end of the row",
+            absurd(|r| r.start_ns = i64::MAX as u64),
+        ),
+        (
+            "record.tcp.srtt_us",
+            absurd(|r| r.tcp.as_mut().unwrap().srtt_us = Some(1 << 63)),
+        ),
+        (
+            "record.more.ce",
+            absurd(|r| r.more.as_mut().unwrap().ce = Some(1 << 63)),
+        ),
+    ];
+    for (wanted, record) in bad {
+        let sent = entries([row(run, 1, End::Tx, 0), record]);
+        match store.append_wait(batch(boot(1), 1, sent)) {
+            Err(StoreError::Entry { seq: 2, field, .. }) => assert_eq!(field, wanted),
+            other => panic!("{wanted}: {other:?}"),
+        }
+    }
+    assert_eq!(
+        all_rows(store, run, ALL),
+        [],
+        "nothing of a refused batch is stored"
+    );
+    assert_eq!(store.watermark(&name("a"), boot(1)).unwrap(), 0);
+    store
+        .append_wait(batch(boot(1), 1, entries([row(run, 1, End::Tx, 0)])))
+        .unwrap();
+}
+
+fn late_rows_are_found_after_closing(store: &dyn Store) {
+    let run = planned(store, 1);
+    store
+        .append_wait(batch(boot(1), 1, entries([row(run, 1, End::Tx, 0)])))
+        .unwrap();
+    store.close_run(run, "partial", "{}", 1).unwrap();
+    store
+        .append_wait(batch(boot(1), 2, entries([row(run, 1, End::Tx, 1)])))
+        .unwrap();
+    assert_eq!(all_rows(store, run, ALL).len(), 2);
+    assert_eq!(store.row_counts(run).unwrap()[0].rows, 2);
+    assert_eq!(store.runs(1).unwrap()[0].records, 2);
+    store.close_run(run, "pass", "{}", 2).unwrap();
+    assert_eq!(store.runs(1).unwrap()[0].records, 2);
+    assert_eq!(store.delete_run(run).unwrap(), 2);
+}
+
+fn a_deleted_run_leaves_nothing(store: &dyn Store) {
+    let (kept, run) = (planned(store, 1), planned(store, 2));
+    let rows = (0..50).flat_map(|k| [full_row(run, 2, End::Rx, k), row(kept, 1, End::Tx, k)]);
+    store.append_wait(batch(boot(1), 1, entries(rows))).unwrap();
+    store.close_run(run, "pass", "{}", 1).unwrap();
+    assert_eq!(store.delete_run(run).unwrap(), 50);
+    assert_eq!(store.run(run).unwrap(), None);
+    assert_eq!(all_rows(store, run, ALL), []);
+    assert_eq!(store.flows(run).unwrap(), []);
+    assert_eq!(all_rows(store, kept, ALL).len(), 50);
+    let again = store.delete_run(run);
+    assert!(
+        matches!(again, Err(StoreError::NoSuchRun { .. })),
+        "{again:?}"
+    );
+    // An agent that still has old rows is not stuck.
+    let mixed = entries([row(run, 1, End::Tx, 50), row(kept, 1, End::Tx, 50)]);
+    let appended = store.append_wait(batch(boot(1), 101, mixed)).unwrap();
+    assert_eq!(
+        (appended.acked_seq, appended.dropped, appended.stored.len()),
+        (102, 1, 1)
+    );
+    assert_eq!(all_rows(store, kept, ALL).len(), 51);
+}
+
+fn queries_choose_and_stop(store: &dyn Store) {
+    let run = planned(store, 3);
+    let stream = |flow| Record {
+        stream: Some(0),
+        ..row(run, flow, End::Rx, 0)
+    };
+    let mut sent: Vec<_> = (0..2_500).map(|k| row(run, 2, End::Tx, k)).collect();
+    sent.extend([
+        row(run, 2, End::Rx, 0),
+        stream(2),
+        row(run, 3, End::Rx, 0),
+        stream(3),
+    ]);
+    store.append_wait(batch(boot(1), 1, entries(sent))).unwrap();
+    for closed in [false, true] {
+        if closed {
+            store.close_run(run, "pass", "{}", 1).unwrap();
+        }
+        let count = |flow: Option<u32>, end, streams| {
+            all_rows(
+                store,
+                run,
+                RecordQuery {
+                    flow: flow.map(FlowId),
+                    end,
+                    streams,
+                },
+            )
+            .len()
+        };
+        assert_eq!(count(None, None, Streams::Sum), 2_502);
+        assert_eq!(count(Some(2), None, Streams::All), 2_502);
+        assert_eq!(count(Some(2), Some(End::Rx), Streams::All), 2);
+        assert_eq!(count(None, Some(End::Rx), Streams::Sum), 2);
+        for absent in [0, 1, 4, u32::MAX] {
+            assert_eq!(count(Some(absent), None, Streams::All), 0);
+        }
+        let mut chunks = Vec::new();
+        store
+            .records(run, &ALL, &mut |chunk| {
+                chunks.push(chunk.len());
+                if chunks.len() == 2 {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+            .unwrap();
+        assert_eq!(chunks, [1_000, 1_000]);
+    }
+}

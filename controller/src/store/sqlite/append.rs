@@ -1,0 +1,415 @@
+//! Storing batches: rows, manifests and the watermark in one transaction.
+
+use std::collections::HashMap;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use weir_common::id::{AgentName, BootId, FlowId, RunId};
+use weir_common::record::{
+    DelayColumns, End, Ending, Entry, FlowClosed, MoreColumns, Record, Source, TcpColumns,
+};
+use weir_common::stats::Histogram;
+
+use super::column::{int, opt, storage};
+use super::writer::Db;
+use crate::store::check::check_entry;
+use crate::store::{Appended, Batch, RunState, StoreError};
+
+/// What appending needs to know of runs; asked once per run.
+#[derive(Default)]
+pub(super) struct RunCache(HashMap<RunId, KnownRun>);
+
+/// Runs remembered at once; more than run at the same time.
+const RUNS: usize = 256;
+
+impl RunCache {
+    /// To be called by whatever changes a run's flows or its being closed.
+    pub(super) fn forget(&mut self, run: RunId) {
+        self.0.remove(&run);
+    }
+}
+
+/// A run as appending sees it.
+enum KnownRun {
+    /// Deleted, or being deleted: its entries are dropped.
+    Gone,
+    /// There: its flows by number, and whether it is closed.
+    There {
+        flows: HashMap<FlowId, i64>,
+        closed: bool,
+    },
+}
+
+/// Where an entry goes.
+#[derive(Clone, Copy)]
+enum Place {
+    Drop,
+    Flow { flow: i64, closed: bool },
+}
+
+const OPERATION: &str = "storing records";
+
+/// Stores what of a batch is new. On an error nothing of it is stored, or the
+/// transaction must be abandoned.
+pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> {
+    let acked = watermark(&db.conn, &batch.agent, batch.boot).map_err(storage(OPERATION))?;
+    let expected = acked + 1;
+    if batch.first_seq == 0 || batch.first_seq > expected {
+        return Err(StoreError::Expected(expected));
+    }
+    let known = usize::try_from(expected - batch.first_seq).unwrap_or(usize::MAX);
+    let mut entries = batch.entries;
+    if known >= entries.len() {
+        return Ok(Appended {
+            acked_seq: acked,
+            stored: Vec::new(),
+            dropped: 0,
+        });
+    }
+    let fresh = entries.split_off(known);
+
+    // Everything is checked before anything is stored, so that a refusal
+    // leaves the transaction clean for the batches of others.
+    let mut places = Vec::with_capacity(fresh.len());
+    for (seq, entry) in (expected..).zip(&fresh) {
+        let refuse = |(field, problem)| StoreError::Entry {
+            seq,
+            field,
+            problem,
+        };
+        check_entry(entry).map_err(refuse)?;
+        places.push(place(db, seq, entry)?);
+    }
+    let acked_seq = acked + fresh.len() as u64;
+    let mut dropped = 0;
+    let mut stored = Vec::with_capacity(fresh.len());
+    for (entry, place) in fresh.into_iter().zip(places) {
+        let Place::Flow { flow, closed } = place else {
+            dropped += 1;
+            continue;
+        };
+        match &entry {
+            Entry::Record(record) => put_record(db, flow, record, closed),
+            Entry::Closed(manifest) => {
+                put_manifest(&db.conn, flow, &batch.agent, batch.boot, manifest)
+            }
+        }
+        .map_err(storage(OPERATION))?;
+        stored.push(entry);
+    }
+    db.conn
+        .prepare_cached("INSERT OR REPLACE INTO watermarks VALUES (?1, ?2, ?3)")
+        .and_then(|mut put| {
+            put.execute((batch.agent.as_str(), batch.boot.to_string(), int(acked_seq)))
+        })
+        .map_err(storage(OPERATION))?;
+    Ok(Appended {
+        acked_seq,
+        stored,
+        dropped,
+    })
+}
+
+/// Sequence up to which a boot is stored.
+pub(super) fn watermark(db: &Connection, agent: &AgentName, boot: BootId) -> rusqlite::Result<u64> {
+    let acked: Option<i64> = db
+        .prepare_cached("SELECT acked_seq FROM watermarks WHERE agent = ?1 AND boot = ?2")?
+        .query_row((agent.as_str(), boot.to_string()), |row| row.get(0))
+        .optional()?;
+    Ok(acked.map_or(0, |acked| u64::try_from(acked).unwrap_or(0)))
+}
+
+fn place(db: &mut Db, seq: u64, entry: &Entry) -> Result<Place, StoreError> {
+    let (run, flow) = match entry {
+        Entry::Record(record) => (record.run, record.flow),
+        Entry::Closed(closed) => (closed.run, closed.flow),
+    };
+    if !db.runs.0.contains_key(&run) {
+        let found = find_run(&db.conn, run).map_err(storage(OPERATION))?;
+        let Some(found) = found else {
+            let problem = format!("{run} is not a run of this controller");
+            return Err(StoreError::Entry {
+                seq,
+                field: "run".into(),
+                problem,
+            });
+        };
+        if db.runs.0.len() >= RUNS {
+            db.runs.0.clear();
+        }
+        db.runs.0.insert(run, found);
+    }
+    match &db.runs.0[&run] {
+        KnownRun::Gone => Ok(Place::Drop),
+        KnownRun::There { flows, closed } => match flows.get(&flow) {
+            Some(&flow) => Ok(Place::Flow {
+                flow,
+                closed: *closed,
+            }),
+            None => {
+                let problem = format!("{run} has no flow {flow}");
+                Err(StoreError::Entry {
+                    seq,
+                    field: "flow".into(),
+                    problem,
+                })
+            }
+        },
+    }
+}
+
+/// A run, `Gone` when its number was given but it is no more, `None` when it never was.
+fn find_run(db: &Connection, run: RunId) -> rusqlite::Result<Option<KnownRun>> {
+    let state: Option<String> = db
+        .query_row("SELECT state FROM runs WHERE run = ?1", [run.0], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    let Some(state) = state else {
+        let given: Option<i64> = db
+            .query_row(
+                "SELECT seq FROM sqlite_sequence WHERE name = 'runs'",
+                [],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let was = i64::from(run.0) >= 1 && given.is_some_and(|last| i64::from(run.0) <= last);
+        return Ok(was.then_some(KnownRun::Gone));
+    };
+    if state == RunState::Deleting.as_str() {
+        return Ok(Some(KnownRun::Gone));
+    }
+    let mut select = db.prepare("SELECT number, flow FROM flows WHERE run = ?1")?;
+    let flows = select
+        .query_map([run.0], |row| Ok((FlowId(row.get(0)?), row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    Ok(Some(KnownRun::There {
+        flows,
+        closed: state == RunState::Closed.as_str(),
+    }))
+}
+
+/// 0 = tx, 1 = rx.
+pub(super) fn end_number(end: End) -> i64 {
+    match end {
+        End::Tx => 0,
+        End::Rx => 1,
+    }
+}
+
+fn put_record(db: &mut Db, flow: i64, record: &Record, closed: bool) -> rusqlite::Result<()> {
+    let number = db.next_record;
+    let (end, c) = (end_number(record.end), &record.counters);
+    let mut put: CachedStatement<'_> = db.conn.prepare_cached(
+        "INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)",
+    )?;
+    put.execute(params![
+        number,
+        flow,
+        record.stream,
+        end,
+        record.k,
+        int(record.start_ns),
+        int(record.length_ns),
+        record.flags.0,
+        opt(c.offered_packets),
+        opt(c.offered_bytes),
+        opt(c.tx_packets),
+        opt(c.tx_bytes),
+        opt(c.rx_packets),
+        opt(c.rx_bytes),
+        opt(c.behind_packets),
+        opt(c.blocked_packets),
+        opt(c.refused_packets),
+        opt(c.egress_packets),
+        opt(c.rx_of_tx_packets),
+        opt(c.lost_packets),
+        opt(c.socket_drops),
+        opt(c.late),
+        opt(c.duplicate),
+        opt(c.reordered),
+    ])?;
+    db.next_record += 1;
+    if let Some(delay) = &record.delay {
+        put_delay(&db.conn, number, delay)?;
+    }
+    if let Some(tcp) = &record.tcp {
+        put_tcp(&db.conn, number, tcp)?;
+    }
+    let reported = (record.source == Source::Reported).then_some("reported");
+    match &record.more {
+        Some(more) => put_more(&db.conn, number, reported, more)?,
+        None if reported.is_some() => {
+            put_more(&db.conn, number, reported, &MoreColumns::default())?;
+        }
+        None => {}
+    }
+    if closed {
+        // A record that came after its run was closed.
+        let stream = record.stream.map_or(-1, i64::from);
+        db.conn
+            .prepare_cached("INSERT OR IGNORE INTO record_index VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![flow, end, stream, record.k, number])?;
+        db.conn
+            .prepare_cached("UPDATE runs SET records = records + 1 WHERE run = ?1")?
+            .execute([record.run.0])?;
+    }
+    Ok(())
+}
+
+fn samples(histogram: Option<&Histogram>) -> Option<&Histogram> {
+    histogram.filter(|histogram| !histogram.is_empty())
+}
+
+fn put_delay(db: &Connection, number: i64, columns: &DelayColumns) -> rusqlite::Result<()> {
+    let (delay, rtt) = (
+        samples(columns.delay.as_ref()),
+        samples(columns.rtt.as_ref()),
+    );
+    if delay.is_none() && rtt.is_none() && columns.delay_bound_ns.is_none() {
+        return Ok(());
+    }
+    let percentile = |h: Option<&Histogram>, p| opt(h.and_then(|h| h.percentile_ns(p)));
+    let mean = delay
+        .and_then(Histogram::mean_ns)
+        .map(|ns| ns.round() as i64);
+    db.prepare_cached(
+        "INSERT INTO record_delay VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+    )?
+    .execute(params![
+        number,
+        opt(delay.map(Histogram::count)),
+        opt(delay.and_then(Histogram::min_ns)),
+        mean,
+        percentile(delay, 50.0),
+        percentile(delay, 90.0),
+        percentile(delay, 99.0),
+        opt(delay.and_then(Histogram::max_ns)),
+        opt(columns.delay_bound_ns),
+        delay.map(Histogram::encode),
+        opt(rtt.map(Histogram::count)),
+        percentile(rtt, 50.0),
+        percentile(rtt, 99.0),
+        rtt.map(Histogram::encode),
+    ])?;
+    Ok(())
+}
+
+fn put_tcp(db: &Connection, number: i64, tcp: &TcpColumns) -> rusqlite::Result<()> {
+    if *tcp == TcpColumns::default() {
+        return Ok(());
+    }
+    db.prepare_cached(
+        "INSERT INTO record_tcp VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )?
+    .execute(params![
+        number,
+        opt(tcp.acked_bytes),
+        opt(tcp.retransmits),
+        opt(tcp.retrans_bytes),
+        opt(tcp.cwnd_bytes),
+        opt(tcp.srtt_us),
+        opt(tcp.min_rtt_us),
+        opt(tcp.rttvar_us),
+        opt(tcp.delivery_bps),
+        opt(tcp.busy_us),
+        opt(tcp.rwnd_limited_us),
+        opt(tcp.sndbuf_limited_us),
+        opt(tcp.unacked_bytes),
+    ])?;
+    Ok(())
+}
+
+fn put_more(
+    db: &Connection,
+    number: i64,
+    source: Option<&str>,
+    more: &MoreColumns,
+) -> rusqlite::Result<()> {
+    let lateness = samples(more.lateness.as_ref());
+    let without_lateness = MoreColumns {
+        lateness: None,
+        ..more.clone()
+    };
+    if source.is_none() && lateness.is_none() && without_lateness == MoreColumns::default() {
+        return Ok(());
+    }
+    let percentile = |p| opt(lateness.and_then(|h| h.percentile_ns(p)));
+    db.prepare_cached(
+        "INSERT INTO record_more VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+         ?14, ?15, ?16, ?17, ?18)",
+    )?
+    .execute(params![
+        number,
+        source,
+        percentile(50.0),
+        percentile(99.0),
+        percentile(100.0),
+        lateness.map(Histogram::encode),
+        opt(more.blocked_us),
+        opt(more.control_packets),
+        opt(more.sndbuf_bytes),
+        opt(more.rcvbuf_bytes),
+        opt(more.reorder_extent_max),
+        opt(more.jitter_ns),
+        opt(more.ttl_min),
+        opt(more.ttl_max),
+        opt(more.ce),
+        opt(more.cpu_us),
+        opt(more.runq_wait_us),
+        opt(more.throttled_us),
+    ])?;
+    Ok(())
+}
+
+fn put_manifest(
+    db: &Connection,
+    flow: i64,
+    agent: &AgentName,
+    boot: BootId,
+    closed: &FlowClosed,
+) -> rusqlite::Result<()> {
+    let (how, reason) = match &closed.ending {
+        Ending::Completed => ("completed", None),
+        Ending::Stopped { reason } => ("stopped", Some(reason)),
+        Ending::Failed { reason } => ("failed", Some(reason)),
+    };
+    let json = serde_json::to_string(closed)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let (total, window) = (&closed.total, &closed.window);
+    db.prepare_cached(
+        "INSERT INTO manifests (flow, end, agent, boot, rows, how, reason,
+         total_tx_packets, total_tx_bytes, total_rx_packets, total_rx_bytes, total_lost_packets,
+         window_start_ns, window_length_ns, window_tx_packets, window_tx_bytes,
+         window_rx_packets, window_rx_bytes, window_lost_packets,
+         drained_bytes, unread_bytes, control_packets, closed_json)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+         ?18, ?19, ?20, ?21, ?22, ?23)",
+    )?
+    .execute(params![
+        flow,
+        closed.end.as_str(),
+        agent.as_str(),
+        boot.to_string(),
+        closed.rows,
+        how,
+        reason,
+        opt(total.tx_packets),
+        opt(total.tx_bytes),
+        opt(total.rx_packets),
+        opt(total.rx_bytes),
+        opt(total.lost_packets),
+        int(window.start_ns),
+        int(window.length_ns),
+        opt(window.counters.tx_packets),
+        opt(window.counters.tx_bytes),
+        opt(window.counters.rx_packets),
+        opt(window.counters.rx_bytes),
+        opt(window.counters.lost_packets),
+        opt(closed.drained_bytes),
+        opt(closed.unread_bytes),
+        opt(closed.control_packets),
+        json,
+    ])?;
+    Ok(())
+}
