@@ -1,0 +1,252 @@
+//! `weir serve`: parts built from their configuration, listeners bound, then
+//! everything runs until a signal.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tonic::transport::Server;
+use weir_proto::agent::v1::agent_service_server::AgentServiceServer;
+use weir_proto::controller::v1::controller_service_server::ControllerServiceServer;
+use weir_runtime::endpoint::{
+    CONNECTION_WINDOW_BYTES, RECORDS_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
+};
+use weir_runtime::{DataDir, Endpoint, HostClock, Shutdown, directory, host};
+
+use crate::grpc::{AgentGateway, Info, OperatorGateway};
+use crate::ingest::Ingest;
+use crate::listener::{Listener, Role};
+use crate::registry::Registry;
+use crate::run::Runs;
+use crate::store::{SqliteStore, Store};
+
+/// Streams of one connection at once (RFC 9113 section 6.5.2): an agent has
+/// one, an experimenter a few.
+const STREAMS: u32 = 16;
+/// Streams that a connection may have reset by our own errors; tonic's default
+/// lifts hyper's bound (RUSTSEC-2024-0003).
+const ERROR_RESETS: usize = 1_024;
+/// A silent connection is asked after this, and closed after the next.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_WAIT: Duration = Duration::from_secs(5);
+/// How long open streams have to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What `weir serve` is given.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Data directory; `None` = the default one.
+    pub data: Option<PathBuf>,
+    /// Where agents join; empty = `join/agents.sock` in the data directory.
+    pub agents: Vec<Endpoint>,
+    /// Where experimenters' tools connect; empty = `operators.sock` in the data directory.
+    pub operators: Vec<Endpoint>,
+}
+
+/// The command line of `weir serve`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    /// Data directory: database and sockets [default: ~/.local/share/weir, for root /var/lib/weir]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where agents join: unix:/path or tcp://127.0.0.1:port [default: unix:DIR/join/agents.sock]
+    #[arg(long, value_name = "ENDPOINT", num_args = 1..)]
+    pub agents: Vec<Endpoint>,
+    /// Where experimenters connect [default: unix:DIR/operators.sock]
+    #[arg(long, value_name = "ENDPOINT", num_args = 1..)]
+    pub operators: Vec<Endpoint>,
+}
+
+/// Serves until SIGINT or SIGTERM; says on standard output where agents join.
+///
+/// # Errors
+/// What could not be built or started.
+pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let config = Config { data: args.data, agents: args.agents, operators: args.operators };
+    run(config, |app| {
+        println!("data       {}", app.database().display());
+        for endpoint in app.endpoints(Role::Operator) {
+            println!("operators  {endpoint}");
+        }
+        for endpoint in app.endpoints(Role::Agent) {
+            println!("agents     {endpoint}");
+            println!("join with  weir-agent --controller {endpoint} --name NAME");
+        }
+    })
+    .await
+}
+
+/// A controller with everything bound and nothing served yet.
+#[derive(Debug)]
+pub struct App {
+    store: Arc<dyn Store>,
+    listeners: Vec<Listener>,
+    database: PathBuf,
+    /// Held so that no second controller uses the directory.
+    _data: DataDir,
+}
+
+impl App {
+    /// Opens the store and binds every listener.
+    ///
+    /// # Errors
+    /// Names the directory, the database or the endpoint at fault.
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        let path = match config.data {
+            Some(path) => std::path::absolute(path).context("finding the data directory")?,
+            None => directory::default_data_dir()?,
+        };
+        let data = DataDir::open(&path)?;
+        let database = data.file("weir.db");
+        let opened = database.clone();
+        let store = tokio::task::spawn_blocking(move || SqliteStore::open(&opened))
+            .await
+            .context("opening the store")??;
+        let join = data.file("join");
+        let or = |given: Vec<Endpoint>, file: PathBuf| {
+            if given.is_empty() { vec![Endpoint::Unix(file)] } else { given }
+        };
+        let agents = or(config.agents, join.join("agents.sock"));
+        let operators = or(config.operators, data.file("operators.sock"));
+        let mut listeners = Vec::new();
+        for endpoint in &agents {
+            make_parent(endpoint)?;
+            // Every host that the directory is mounted into may join.
+            listeners.push(Listener::bind(endpoint, Role::Agent, 0o666).await?);
+        }
+        for endpoint in &operators {
+            make_parent(endpoint)?;
+            listeners.push(Listener::bind(endpoint, Role::Operator, 0o600).await?);
+        }
+        Ok(Self { store: Arc::new(store), listeners, database, _data: data })
+    }
+
+    /// Endpoints of a role, as bound.
+    pub fn endpoints(&self, role: Role) -> Vec<Endpoint> {
+        self.listeners
+            .iter()
+            .filter(|listener| listener.role() == role)
+            .map(|listener| listener.endpoint().clone())
+            .collect()
+    }
+
+    /// Path of the database.
+    pub fn database(&self) -> &std::path::Path {
+        &self.database
+    }
+
+    /// Serves until the shutdown is requested, then lets streams end.
+    ///
+    /// # Errors
+    /// A part that cannot start.
+    pub async fn run(self, shutdown: Shutdown) -> anyhow::Result<()> {
+        let store = Arc::clone(&self.store);
+        let known = tokio::task::spawn_blocking(move || store.agents())
+            .await
+            .context("reading the agents")??;
+        let kernel = host::kernel_boot_id().context("reading the kernel's boot id")?;
+        let registry = Arc::new(Registry::new(known));
+        let ingest = Ingest::new(Arc::clone(&self.store));
+        let runs = Runs::start(
+            Arc::clone(&self.store),
+            Arc::clone(&registry),
+            ingest.clone(),
+            kernel,
+            &shutdown,
+        );
+        let info = Info {
+            database: self.database.display().to_string(),
+            agents: self.endpoints(Role::Agent).iter().map(ToString::to_string).collect(),
+        };
+        let agents = AgentGateway::new(
+            Arc::clone(&self.store),
+            Arc::clone(&registry),
+            runs.clone(),
+            ingest,
+            shutdown.clone(),
+        );
+        let operators =
+            OperatorGateway::new(Arc::clone(&self.store), registry, runs, info, shutdown.clone());
+        for listener in self.listeners {
+            let server = serve_on(listener, &agents, &operators, &shutdown).await?;
+            shutdown.spawn(server);
+        }
+        shutdown.requested().await;
+        if !shutdown.finish(GRACE).await {
+            tracing::warn!("some streams did not end within {GRACE:?}");
+        }
+        Ok(())
+    }
+}
+
+fn make_parent(endpoint: &Endpoint) -> anyhow::Result<()> {
+    if let Endpoint::Unix(path) = endpoint
+        && let Some(parent) = path.parent()
+        && !parent.exists()
+    {
+        directory::create_private(parent)?;
+    }
+    Ok(())
+}
+
+/// One server per listener: its role decides which service is there at all.
+async fn serve_on(
+    listener: Listener,
+    agents: &AgentGateway,
+    operators: &OperatorGateway,
+    shutdown: &Shutdown,
+) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    let role = listener.role();
+    let endpoint = listener.endpoint().clone();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let agent_service = AgentServiceServer::new(agents.clone())
+        .max_decoding_message_size(RECORDS_MESSAGE_BYTES);
+    let controller_service = ControllerServiceServer::new(operators.clone());
+    match role {
+        Role::Agent => health.set_serving::<AgentServiceServer<AgentGateway>>().await,
+        Role::Operator => health.set_serving::<ControllerServiceServer<OperatorGateway>>().await,
+    }
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(weir_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("building the reflection service")?;
+    let router = Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .http2_max_local_error_reset_streams(Some(ERROR_RESETS))
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .add_optional_service((role == Role::Agent).then_some(agent_service))
+        .add_optional_service((role == Role::Operator).then_some(controller_service))
+        .add_service(health_service)
+        .add_service(reflection);
+    let incoming = listener.accept(shutdown);
+    let token = shutdown.token();
+    Ok(async move {
+        let ended = router.serve_with_incoming_shutdown(incoming, token.cancelled()).await;
+        if let Err(error) = ended {
+            tracing::error!(%endpoint, %error, "a listener ended");
+        }
+    })
+}
+
+/// Runs a controller as this process's life: build, say where, serve, end.
+///
+/// # Errors
+/// What could not be built or started.
+pub async fn run(config: Config, ready: impl FnOnce(&App)) -> anyhow::Result<()> {
+    let shutdown = Shutdown::new();
+    shutdown.on_signals().context("installing the signal handlers")?;
+    let app = App::build(config).await?;
+    ready(&app);
+    let clock = HostClock::from_host();
+    let began_ns = clock.now_ns();
+    app.run(shutdown).await?;
+    let served_s = (clock.now_ns() - began_ns) / 1_000_000_000;
+    tracing::info!(served_s, "controller ended");
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! One control stream, from challenge to end. States and order are those of
+//! the service's contract in agent.proto.
+//!
+//! Every wake-up becomes one [`Wake`]; the loop matches on it. Cancel-safe:
+//! dropping the task closes the session, and the registry keeps what is wanted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+use weir_common::assignment::{Desired, Snapshot};
+use weir_common::id::{RunId, SessionId};
+use weir_proto::agent::v1::{
+    self as pb, ControlRequest, ControlResponse, control_request, control_response,
+};
+use weir_proto::convert;
+use weir_runtime::HostClock;
+
+use super::hello;
+use super::status::{of_convert, of_store};
+use crate::registry::{Registry, Session, Wanted};
+use crate::run::{AgentNews, Runs};
+use crate::store::{AgentRow, AssignmentState, SessionState, Store, StoreError};
+
+/// How long an agent has for its Hello.
+const HELLO_WAIT: Duration = Duration::from_secs(5);
+/// Silence after which the stream is ended: the agent is lost by then.
+const SILENCE: Duration = Duration::from_secs(15);
+/// Snapshots whose answer is awaited; older ones are superseded anyway.
+const UNANSWERED: usize = 64;
+
+/// What a control stream works with.
+#[derive(Debug, Clone)]
+pub(super) struct Control {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) runs: Runs,
+    pub(super) clock: HostClock,
+}
+
+type Outbound = mpsc::Sender<Result<ControlResponse, Status>>;
+
+/// Why the loop woke up.
+enum Wake {
+    Message(Box<control_request::Message>),
+    Wanted(Wanted),
+    Superseded,
+    Ended,
+    Silent,
+}
+
+impl Control {
+    /// Serves one stream to its end. A refusal is the stream's last message.
+    pub(super) async fn serve(self, mut inbound: Streaming<ControlRequest>, outbound: Outbound) {
+        if let Err(status) = self.session(&mut inbound, &outbound).await {
+            tracing::info!(code = ?status.code(), reason = status.message(), "control stream refused");
+            outbound.send(Err(status)).await.ok();
+        }
+    }
+
+    async fn session(
+        &self,
+        inbound: &mut Streaming<ControlRequest>,
+        outbound: &Outbound,
+    ) -> Result<(), Status> {
+        let (hello, row) = self.introduce(inbound, outbound).await?;
+        let boot = row.boot;
+        let name = row.name.clone();
+        let (epoch, acked_seq) = {
+            let name = name.clone();
+            self.store(move |store| {
+                Ok((store.next_session_epoch()?, store.watermark(&name, boot)?))
+            })
+            .await?
+        };
+        let mut session = self.registry.admit(row, epoch, self.clock.now_ns());
+        tracing::info!(agent = %name, epoch, generation = hello.generation, "agent is here");
+        let identity = self.store.identity();
+        let known = hello.controller_id == identity.controller_id;
+        let ack = pb::HelloAck {
+            protocol: hello::PROTOCOL,
+            controller_id: identity.controller_id.clone(),
+            session_epoch: epoch,
+            acked_seq,
+        };
+        let sent = send(outbound, control_response::Message::HelloAck(ack)).await;
+        if sent && known {
+            for status in hello.assignments {
+                self.assignment(&session, status)?;
+            }
+        }
+        let result = self.converse(&mut session, inbound, outbound).await;
+        self.registry.release(&name, epoch);
+        tracing::info!(agent = %name, epoch, "agent's control stream ended");
+        result
+    }
+
+    /// Challenge, Hello, registration.
+    async fn introduce(
+        &self,
+        inbound: &mut Streaming<ControlRequest>,
+        outbound: &Outbound,
+    ) -> Result<(pb::Hello, AgentRow), Status> {
+        let mut nonce = [0; 32];
+        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut nonce)
+            .map_err(|_| Status::internal("drawing a challenge: the system's source failed"))?;
+        let challenge = pb::Challenge { nonce: nonce.to_vec() };
+        send(outbound, control_response::Message::Challenge(challenge)).await;
+        let first = tokio::time::timeout(HELLO_WAIT, inbound.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("hello: none came within 5 s"))??;
+        let Some(control_request::Message::Hello(hello)) = first.and_then(|first| first.message)
+        else {
+            return Err(Status::failed_precondition("hello: must be the first message"));
+        };
+        let checked = hello::check(&hello, &nonce, self.clock.unix_ns())?;
+        let row = self.store(move |store| store.register_agent(&checked)).await?;
+        Ok((hello, row))
+    }
+
+    async fn converse(
+        &self,
+        session: &mut Session,
+        inbound: &mut Streaming<ControlRequest>,
+        outbound: &Outbound,
+    ) -> Result<(), Status> {
+        let mut sent: Option<Wanted> = None;
+        let mut unanswered: BTreeMap<u64, Wanted> = BTreeMap::new();
+        session.wanted.mark_changed();
+        loop {
+            match self.wake(session, inbound).await? {
+                Wake::Message(message) => {
+                    if !self.registry.heard(&session.name, session.epoch, self.clock.now_ns()) {
+                        return Err(superseded());
+                    }
+                    self.message(session, *message, &mut unanswered, outbound).await?;
+                }
+                Wake::Wanted(wanted) => {
+                    if sent.as_ref().is_some_and(|sent| *sent == wanted) {
+                        continue;
+                    }
+                    let version = self.snapshot(session, &wanted, outbound).await?;
+                    unanswered.insert(version, Arc::clone(&wanted));
+                    if unanswered.len() > UNANSWERED {
+                        unanswered.pop_first();
+                    }
+                    sent = Some(wanted);
+                }
+                Wake::Superseded => return Err(superseded()),
+                Wake::Ended => return Ok(()),
+                Wake::Silent => {
+                    return Err(Status::deadline_exceeded("no heartbeat for 15 s"));
+                }
+            }
+        }
+    }
+
+    /// Waits for whatever comes first.
+    async fn wake(
+        &self,
+        session: &mut Session,
+        inbound: &mut Streaming<ControlRequest>,
+    ) -> Result<Wake, Status> {
+        tokio::select! {
+            biased;
+            () = session.superseded.cancelled() => Ok(Wake::Superseded),
+            changed = session.wanted.changed() => Ok(match changed {
+                Ok(()) => Wake::Wanted(Arc::clone(&session.wanted.borrow_and_update())),
+                Err(_) => Wake::Ended,
+            }),
+            message = inbound.message() => match message {
+                Ok(Some(ControlRequest { message: Some(message) })) => {
+                    Ok(Wake::Message(Box::new(message)))
+                }
+                // A kind of message of a later version.
+                Ok(Some(_)) => Err(Status::unimplemented("control: unknown kind of message")),
+                Ok(None) | Err(_) => Ok(Wake::Ended),
+            },
+            () = tokio::time::sleep(SILENCE) => Ok(Wake::Silent),
+        }
+    }
+
+    async fn snapshot(
+        &self,
+        session: &Session,
+        wanted: &[Desired],
+        outbound: &Outbound,
+    ) -> Result<u64, Status> {
+        let name = session.name.clone();
+        let version = self.store(move |store| store.next_snapshot_version(&name)).await?;
+        let snapshot = Snapshot { epoch: session.epoch, version, items: wanted.to_vec() };
+        send(outbound, control_response::Message::Snapshot((&snapshot).into())).await;
+        Ok(version)
+    }
+
+    async fn message(
+        &self,
+        session: &Session,
+        message: control_request::Message,
+        unanswered: &mut BTreeMap<u64, Wanted>,
+        outbound: &Outbound,
+    ) -> Result<(), Status> {
+        match message {
+            control_request::Message::Hello(_) => {
+                return Err(Status::failed_precondition("hello: only once per stream"));
+            }
+            control_request::Message::Heartbeat(beat) => {
+                if beat.session_epoch != session.epoch {
+                    return Err(Status::failed_precondition("heartbeat.session_epoch: stale"));
+                }
+                let ack = pb::HeartbeatAck { mono_ns: beat.mono_ns };
+                send(outbound, control_response::Message::HeartbeatAck(ack)).await;
+            }
+            control_request::Message::SnapshotAck(ack) => {
+                unanswered.retain(|version, _| *version > ack.version);
+            }
+            control_request::Message::SnapshotNack(nack) => {
+                let wanted = unanswered.remove(&nack.version);
+                self.nack(session, &nack, wanted.as_deref().map_or(&[], Vec::as_slice));
+            }
+            control_request::Message::SessionStatus(status) => {
+                self.session_status(session, status)?;
+            }
+            control_request::Message::AssignmentStatus(status) => {
+                self.assignment(session, status)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A refused snapshot: each reason concerns one run; without reasons, all of it.
+    fn nack(&self, session: &Session, nack: &pb::SnapshotNack, wanted: &[Desired]) {
+        tracing::warn!(agent = %session.name, version = nack.version, "agent refused a snapshot");
+        let refuse = |run, sessions, reason| {
+            self.runs.agent(session.name.clone(), AgentNews::Refused { run, sessions, reason });
+        };
+        if nack.reasons.is_empty() {
+            for item in wanted {
+                let reason = "refused without a reason".to_owned();
+                refuse(item.assignment.run, Vec::new(), reason);
+            }
+        }
+        for reason in &nack.reasons {
+            let sessions = reason.sessions.iter().copied().map(SessionId).collect();
+            let text = format!("{}: {}", reason.field, reason.problem);
+            refuse(RunId(reason.run), sessions, text);
+        }
+    }
+
+    fn session_status(&self, session: &Session, status: pb::SessionStatus) -> Result<(), Status> {
+        let end = convert::end(status.end).map_err(|error| of_convert(&error))?;
+        let state = match status.state {
+            Some(pb::session_status::State::ListeningPort(port)) => SessionState::Listening {
+                port: u16::try_from(port).ok().filter(|port| *port != 0).ok_or_else(|| {
+                    Status::invalid_argument(format!(
+                        "session_status.listening_port: {port} is outside 1 to 65535"
+                    ))
+                })?,
+            },
+            Some(pb::session_status::State::Ready(ready)) => {
+                SessionState::Ready { tuples: ready.tuples, link: ready.link }
+            }
+            Some(pb::session_status::State::Failed(failed)) => {
+                SessionState::Failed { code: failed.code, reason: failed.reason }
+            }
+            None => return Err(Status::invalid_argument("session_status.state: not set")),
+        };
+        let (run, id) = (RunId(status.run), SessionId(status.session));
+        self.runs.agent(session.name.clone(), AgentNews::Session { run, session: id, end, state });
+        Ok(())
+    }
+
+    fn assignment(&self, session: &Session, status: pb::AssignmentStatus) -> Result<(), Status> {
+        use pb::assignment_status::State as Pb;
+        let state = match status.state() {
+            Pb::Unspecified => {
+                return Err(Status::invalid_argument("assignment_status.state: not set"));
+            }
+            Pb::Accepted => AssignmentState::Accepted,
+            Pb::Prepared => AssignmentState::Prepared,
+            Pb::Armed => AssignmentState::Armed,
+            Pb::Running => AssignmentState::Running,
+            Pb::Finished => AssignmentState::Finished,
+            Pb::Stopped => AssignmentState::Stopped,
+            Pb::Aborted => AssignmentState::Aborted,
+        };
+        let news = AgentNews::Assignment {
+            run: RunId(status.run),
+            state,
+            reason: status.reason,
+            late_by_ns: status.late_by_ns,
+        };
+        self.runs.agent(session.name.clone(), news);
+        Ok(())
+    }
+
+    /// Calls the store off the async threads.
+    async fn store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || work(store.as_ref()))
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|error| of_store(&error))
+    }
+}
+
+fn superseded() -> Status {
+    Status::aborted("a newer control session of this agent has come")
+}
+
+/// Sends one message; `false` when the agent has gone, which the next read tells.
+async fn send(outbound: &Outbound, message: control_response::Message) -> bool {
+    outbound.send(Ok(ControlResponse { message: Some(message) })).await.is_ok()
+}

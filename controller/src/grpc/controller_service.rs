@@ -1,0 +1,348 @@
+//! `weir.controller.v1.ControllerService`.
+
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+use weir_common::id::RunId;
+use weir_common::label::Labels;
+use weir_common::selector::{Selector, Subject};
+use weir_proto::controller::v1::controller_service_server::ControllerService;
+use weir_proto::controller::v1::{self as pb, watch_response};
+use weir_runtime::{HostClock, Shutdown};
+
+use super::status::{of_run, of_store};
+use crate::export::{self, Table};
+use crate::listener::{Peer, Role};
+use crate::registry::{AgentView, Registry};
+use crate::run::{Runs, Sharing, Watch};
+use crate::store::{CampaignText, RunRef, Store, StoreError};
+
+/// Largest campaign text, bytes.
+const CAMPAIGN_BYTES: usize = 1 << 20;
+/// Runs listed when nobody says how many.
+const RUNS_LISTED: usize = 50;
+/// Messages of rows that wait for a slow reader.
+const ROWS_WAITING: usize = 8;
+
+/// Where the controller is, for [`pb::GetInfoResponse`].
+#[derive(Debug, Clone, Default)]
+pub struct Info {
+    /// Path of the database.
+    pub database: String,
+    /// Endpoints of the agents' listeners.
+    pub agents: Vec<String>,
+}
+
+/// The experimenters' side of the controller.
+#[derive(Debug, Clone)]
+pub struct OperatorGateway {
+    store: Arc<dyn Store>,
+    registry: Arc<Registry>,
+    runs: Runs,
+    info: Info,
+    clock: HostClock,
+    shutdown: Shutdown,
+}
+
+impl OperatorGateway {
+    /// A gateway to these parts.
+    pub fn new(
+        store: Arc<dyn Store>,
+        registry: Arc<Registry>,
+        runs: Runs,
+        info: Info,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { store, registry, runs, info, clock: HostClock::from_host(), shutdown }
+    }
+
+    /// Calls the store off the async threads.
+    async fn store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || work(store.as_ref()))
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|error| of_store(&error))
+    }
+
+    async fn find(&self, reference: &str) -> Result<RunId, Status> {
+        let reference: RunRef = reference
+            .parse()
+            .map_err(|error| Status::invalid_argument(format!("run: {error}")))?;
+        self.store(move |store| store.find_run(&reference)).await
+    }
+}
+
+/// Only the operators' listener serves this service; a mistake there must not open it.
+fn require_operator<T>(request: &Request<T>) -> Result<(), Status> {
+    match request.extensions().get::<Peer>() {
+        Some(Peer { role: Role::Operator, .. }) => Ok(()),
+        _ => Err(Status::permission_denied("this method is for operators")),
+    }
+}
+
+fn source(campaign: Option<pb::CampaignSource>) -> Result<CampaignText, Status> {
+    let campaign = campaign.ok_or_else(|| Status::invalid_argument("campaign: not set"))?;
+    if campaign.toml.len() > CAMPAIGN_BYTES {
+        let n = campaign.toml.len();
+        return Err(Status::invalid_argument(format!(
+            "campaign.toml: {n} bytes, at most {CAMPAIGN_BYTES}"
+        )));
+    }
+    Ok(CampaignText { toml: campaign.toml, file: campaign.file, argv: campaign.argv })
+}
+
+fn json<T: serde::Serialize>(document: &T) -> Result<String, Status> {
+    serde_json::to_string(document)
+        .map_err(|error| Status::internal(format!("writing the document: {error}")))
+}
+
+type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ControllerService for OperatorGateway {
+    type WatchStream = WatchStream;
+    type RecordsStream = ReceiverStream<Result<pb::RecordsResponse, Status>>;
+
+    async fn list_agents(
+        &self,
+        request: Request<pb::ListAgentsRequest>,
+    ) -> Result<Response<pb::ListAgentsResponse>, Status> {
+        require_operator(&request)?;
+        let text = request.into_inner().selector;
+        let selector: Option<Selector> = match text.trim() {
+            "" => None,
+            text => Some(text.parse().map_err(|error| {
+                Status::invalid_argument(format!("selector: {error}"))
+            })?),
+        };
+        let busy = self.runs.busy().await;
+        let agents = self
+            .registry
+            .view(self.clock.now_ns())
+            .into_iter()
+            .filter(|agent| selector.as_ref().is_none_or(|selector| matches(selector, agent)))
+            .map(|agent| {
+                let runs = busy.get(&agent.row.name).map(Vec::as_slice).unwrap_or_default();
+                describe(agent, runs)
+            })
+            .collect();
+        Ok(Response::new(pb::ListAgentsResponse { agents }))
+    }
+
+    async fn plan(
+        &self,
+        request: Request<pb::PlanRequest>,
+    ) -> Result<Response<pb::PlanResponse>, Status> {
+        require_operator(&request)?;
+        let source = source(request.into_inner().campaign)?;
+        let plan = self.runs.plan(source).await.map_err(|error| of_run(&error))?;
+        Ok(Response::new(pb::PlanResponse { plan_json: json(&plan.document())? }))
+    }
+
+    async fn run(
+        &self,
+        request: Request<pb::RunRequest>,
+    ) -> Result<Response<pb::RunResponse>, Status> {
+        require_operator(&request)?;
+        let request = request.into_inner();
+        let sharing = match (request.queue, request.share) {
+            (_, true) => Sharing::Share,
+            (true, false) => Sharing::Queue,
+            (false, false) => Sharing::Refuse,
+        };
+        let source = source(request.campaign)?;
+        let run = self.runs.run(source, sharing).await.map_err(|error| of_run(&error))?;
+        Ok(Response::new(pb::RunResponse { run: run.to_string() }))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        require_operator(&request)?;
+        let run = self.find(&request.into_inner().run).await?;
+        if let Some(watch) = self.runs.watch(run).await {
+            return Ok(Response::new(follow(watch)));
+        }
+        // Closed: its only news is the result.
+        let result = self.runs.result(run).await.map_err(|error| of_run(&error))?;
+        let closed = pb::RunClosed { result_json: json(&result)? };
+        let message = pb::WatchResponse {
+            run: run.to_string(),
+            event: Some(watch_response::Event::Closed(closed)),
+        };
+        Ok(Response::new(Box::pin(tokio_stream::once(Ok(message)))))
+    }
+
+    async fn list_runs(
+        &self,
+        request: Request<pb::ListRunsRequest>,
+    ) -> Result<Response<pb::ListRunsResponse>, Status> {
+        require_operator(&request)?;
+        let limit = match request.into_inner().limit {
+            0 => RUNS_LISTED,
+            limit => limit as usize,
+        };
+        let runs = self.store(move |store| store.runs(limit)).await?;
+        let runs = runs
+            .into_iter()
+            .map(|run| pb::RunSummary {
+                run: run.run.to_string(),
+                campaign: run.campaign,
+                state: run.verdict.unwrap_or_else(|| run.state.as_str().to_owned()),
+                created_unix_ns: run.created_unix_ns,
+                flows: run.flows,
+                records: run.records,
+                duration_ns: run.t0_unix_ns.map_or(0, |_| run.end_ns),
+            })
+            .collect();
+        Ok(Response::new(pb::ListRunsResponse { runs }))
+    }
+
+    async fn get_result(
+        &self,
+        request: Request<pb::GetResultRequest>,
+    ) -> Result<Response<pb::GetResultResponse>, Status> {
+        require_operator(&request)?;
+        let run = self.find(&request.into_inner().run).await?;
+        let result = self.runs.result(run).await.map_err(|error| of_run(&error))?;
+        Ok(Response::new(pb::GetResultResponse { result_json: json(&result)? }))
+    }
+
+    async fn records(
+        &self,
+        request: Request<pb::RecordsRequest>,
+    ) -> Result<Response<Self::RecordsStream>, Status> {
+        require_operator(&request)?;
+        let request = request.into_inner();
+        let run = self.find(&request.run).await?;
+        let (sender, receiver) = mpsc::channel(ROWS_WAITING);
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || {
+            let table = Table { joined: request.joined, streams: request.streams };
+            let sent = export::rows(store.as_ref(), run, table, &mut |columns, rows_json| {
+                let message = pb::RecordsResponse { columns, rows_json };
+                match sender.blocking_send(Ok(message)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            });
+            if let Err(error) = sent {
+                sender.blocking_send(Err(of_store(&error))).ok();
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn stop(
+        &self,
+        request: Request<pb::StopRequest>,
+    ) -> Result<Response<pb::StopResponse>, Status> {
+        require_operator(&request)?;
+        let request = request.into_inner();
+        let run = self.find(&request.run).await?;
+        let reason = match request.reason.trim() {
+            "" => "stopped by an operator".to_owned(),
+            reason => reason.chars().take(200).collect(),
+        };
+        let stopped = self.runs.stop(run, reason).await.map_err(|error| of_run(&error))?;
+        Ok(Response::new(pb::StopResponse { run: run.to_string(), stopped }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<pb::DeleteRequest>,
+    ) -> Result<Response<pb::DeleteResponse>, Status> {
+        require_operator(&request)?;
+        let reference = request.into_inner().run;
+        if reference.is_empty() {
+            return Err(Status::invalid_argument("run: name the run to delete"));
+        }
+        let run = self.find(&reference).await?;
+        let rows = self.store(move |store| store.delete_run(run)).await?;
+        Ok(Response::new(pb::DeleteResponse { run: run.to_string(), rows }))
+    }
+
+    async fn get_info(
+        &self,
+        request: Request<pb::GetInfoRequest>,
+    ) -> Result<Response<pb::GetInfoResponse>, Status> {
+        require_operator(&request)?;
+        Ok(Response::new(pb::GetInfoResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            database: self.info.database.clone(),
+            agents: self.info.agents.clone(),
+            pid: std::process::id(),
+        }))
+    }
+}
+
+/// The past, then what comes; ends with the run. A watcher that fell behind
+/// misses progress: a change of state that it missed is in its next message.
+fn follow(watch: Watch) -> WatchStream {
+    let past = tokio_stream::iter(watch.past.into_iter().map(Ok));
+    let Some(receiver) = watch.live else { return Box::pin(past) };
+    let (sender, live) = mpsc::channel(64);
+    tokio::spawn(forward(receiver, sender));
+    Box::pin(past.chain(ReceiverStream::new(live)))
+}
+
+async fn forward(
+    mut receiver: broadcast::Receiver<pb::WatchResponse>,
+    sender: mpsc::Sender<Result<pb::WatchResponse, Status>>,
+) {
+    loop {
+        match receiver.recv().await {
+            Ok(message) => {
+                if sender.send(Ok(message)).await.is_err() {
+                    return;
+                }
+            }
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                tracing::debug!(missed, "a watcher is slow");
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+fn matches(selector: &Selector, agent: &AgentView) -> bool {
+    let mut labels = Labels::new();
+    for (key, value) in &agent.row.labels {
+        // They were checked when the agent registered.
+        labels.insert(key, value).ok();
+    }
+    let addresses: Vec<std::net::IpAddr> = agent
+        .inventory
+        .interfaces
+        .iter()
+        .flat_map(|interface| &interface.addresses)
+        .filter_map(|address| address.split('/').next()?.parse().ok())
+        .collect();
+    selector.matches(&Subject {
+        name: agent.row.name.as_str(),
+        labels: &labels,
+        addresses: &addresses,
+    })
+}
+
+fn describe(agent: AgentView, runs: &[RunId]) -> pb::Agent {
+    pb::Agent {
+        name: agent.row.name.to_string(),
+        labels: agent.row.labels.into_iter().collect(),
+        state: agent.liveness.as_str().to_owned(),
+        silent_ms: agent.silent_ns / 1_000_000,
+        generation: agent.row.generation,
+        inventory: Some(agent.inventory),
+        runs: runs.iter().map(ToString::to_string).collect(),
+    }
+}

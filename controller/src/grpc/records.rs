@@ -1,0 +1,161 @@
+//! One records stream. Reading and acknowledging are two loops joined by a
+//! queue, so that a commit never holds up the next batch.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+use weir_common::id::{AgentName, BootId};
+use weir_common::record::Entry;
+use weir_proto::agent::v1::{
+    self as pb, RecordsRequest, RecordsResponse, records_request, records_response,
+};
+use weir_proto::convert::ConvertError;
+
+use super::status::{of_convert, of_store};
+use crate::ingest::{Ingest, Pending};
+use crate::registry::Registry;
+use crate::run::Runs;
+use crate::store::{Batch, StoreError};
+
+/// Entries of one batch.
+const BATCH: usize = 256;
+/// Batches whose commit is awaited; the credit keeps an honest agent below it.
+const IN_FLIGHT: usize = 64;
+
+/// What a records stream works with.
+#[derive(Debug, Clone)]
+pub(super) struct Records {
+    pub(super) ingest: Ingest,
+    pub(super) registry: Arc<Registry>,
+    pub(super) runs: Runs,
+}
+
+type Outbound = mpsc::Sender<Result<RecordsResponse, Status>>;
+
+/// Whose records a stream carries.
+#[derive(Debug, Clone)]
+struct Sender {
+    name: AgentName,
+    boot: BootId,
+}
+
+impl Records {
+    /// Serves one stream to its end.
+    pub(super) async fn serve(self, inbound: Streaming<RecordsRequest>, outbound: Outbound) {
+        let (pending, commits) = mpsc::channel(IN_FLIGHT);
+        let acknowledge = acknowledge(commits, outbound.clone(), self.runs.clone());
+        let (read, ()) = tokio::join!(self.read(inbound, &outbound, pending), acknowledge);
+        if let Err(status) = read {
+            tracing::warn!(code = ?status.code(), reason = status.message(), "records stream refused");
+            outbound.send(Err(status)).await.ok();
+        }
+    }
+
+    async fn read(
+        &self,
+        mut inbound: Streaming<RecordsRequest>,
+        outbound: &Outbound,
+        pending: mpsc::Sender<Pending>,
+    ) -> Result<(), Status> {
+        let first = inbound.message().await?.and_then(|first| first.message);
+        let Some(records_request::Message::Open(open)) = first else {
+            return Err(Status::failed_precondition("records: open must be the first message"));
+        };
+        let sender = self.open(&open)?;
+        let acked_seq = self
+            .ingest
+            .watermark(&sender.name, sender.boot)
+            .await
+            .map_err(|error| of_store(&error))?;
+        outbound.send(Ok(ack(acked_seq))).await.ok();
+        while let Ok(Some(request)) = inbound.message().await {
+            let Some(records_request::Message::Batch(batch)) = request.message else {
+                return Err(Status::failed_precondition("records: only batches after open"));
+            };
+            let batch = decode(&sender, batch)?;
+            if pending.send(self.ingest.submit(batch)).await.is_err() {
+                // Acknowledging has ended: the agent has gone, or the store failed.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, open: &pb::RecordsOpen) -> Result<Sender, Status> {
+        let bad = |field: &str, problem: String| {
+            Status::invalid_argument(format!("open.{field}: {problem}"))
+        };
+        let name: AgentName =
+            open.name.parse().map_err(|error| bad("name", format!("{error}")))?;
+        let boot: [u8; 16] = open
+            .boot_id
+            .as_slice()
+            .try_into()
+            .map_err(|_| bad("boot_id", format!("{} bytes instead of 16", open.boot_id.len())))?;
+        if !self.registry.is_current(&name, open.session_epoch) {
+            return Err(Status::failed_precondition(
+                "open.session_epoch: not the agent's control session; open that first",
+            ));
+        }
+        Ok(Sender { name, boot: BootId(boot) })
+    }
+}
+
+fn decode(sender: &Sender, batch: pb::Batch) -> Result<Batch, Status> {
+    if batch.entries.is_empty() || batch.entries.len() > BATCH {
+        let n = batch.entries.len();
+        return Err(Status::invalid_argument(format!("batch.entries: {n} is outside 1 to {BATCH}")));
+    }
+    let entries = batch
+        .entries
+        .iter()
+        .enumerate()
+        .map(|(i, entry)| {
+            Entry::try_from(entry).map_err(|error: ConvertError| {
+                of_convert(&error.within(format!("batch.entries[{i}]")))
+            })
+        })
+        .collect::<Result<_, Status>>()?;
+    Ok(Batch {
+        agent: sender.name.clone(),
+        boot: sender.boot,
+        first_seq: batch.first_seq,
+        entries,
+    })
+}
+
+/// Answers each batch in order, after its commit. Ends when the store failed:
+/// no ack of what is not stored; the agent keeps its records and comes back.
+async fn acknowledge(mut commits: mpsc::Receiver<Pending>, outbound: Outbound, runs: Runs) {
+    while let Some(commit) = commits.recv().await {
+        let message = match commit.stored().await {
+            Ok(appended) => {
+                let manifests = appended.stored.iter().filter_map(|entry| match entry {
+                    Entry::Closed(closed) => Some((closed.run, closed.flow, closed.end)),
+                    Entry::Record(_) => None,
+                });
+                runs.stored(manifests.collect());
+                Ok(ack(appended.acked_seq))
+            }
+            Err(StoreError::Expected(seq)) => Ok(RecordsResponse {
+                message: Some(records_response::Message::Nack(pb::RecordsNack {
+                    expected_seq: seq,
+                })),
+            }),
+            Err(error) => {
+                tracing::error!(error = %super::status::chain(&error), "records not stored");
+                Err(of_store(&error))
+            }
+        };
+        let failed = message.is_err();
+        if outbound.send(message).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+fn ack(acked_seq: u64) -> RecordsResponse {
+    let ack = pb::RecordsAck { acked_seq, credit: crate::ingest::CREDIT };
+    RecordsResponse { message: Some(records_response::Message::Ack(ack)) }
+}

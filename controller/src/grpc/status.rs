@@ -1,0 +1,56 @@
+//! Errors as gRPC statuses: which are the caller's fault, which may be retried.
+
+use std::error::Error;
+
+use tonic::Status;
+use weir_proto::convert::ConvertError;
+
+use crate::run::RunError;
+use crate::store::StoreError;
+
+/// An error with its causes, one sentence.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// A store's refusal or failure.
+pub(super) fn of_store(error: &StoreError) -> Status {
+    let text = chain(error);
+    match error {
+        StoreError::NoSuchRun { .. } => Status::not_found(text),
+        StoreError::NameTaken { .. } | StoreError::StaleBoot { .. } => {
+            Status::already_exists(text)
+        }
+        StoreError::Entry { .. } => Status::invalid_argument(text),
+        StoreError::Refused { .. } | StoreError::Expected { .. } => {
+            Status::failed_precondition(text)
+        }
+        StoreError::Storage { .. } => Status::resource_exhausted(text),
+        _ => Status::internal(text),
+    }
+}
+
+/// What could not be done with a run.
+pub(super) fn of_run(error: &RunError) -> Status {
+    match error {
+        RunError::Campaign(_) | RunError::Plan(_) => Status::invalid_argument(error.to_string()),
+        RunError::Shared { .. } | RunError::NoResult { .. } => {
+            Status::failed_precondition(error.to_string())
+        }
+        RunError::NoSuchRun { .. } => Status::not_found(error.to_string()),
+        RunError::Store(error) => of_store(error),
+        RunError::Internal { .. } => Status::internal(error.to_string()),
+    }
+}
+
+/// A message that is not what it should be; names the field.
+pub(super) fn of_convert(error: &ConvertError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
