@@ -1,1 +1,10 @@
-//! Placeholder module documentation.
+//! What the end-to-end suites and benches share: real controllers and agents
+//! as processes, in labs or on loopback, and the command line to drive them.
+
+pub mod cluster;
+pub mod eventually;
+pub mod process;
+
+pub use cluster::{Cluster, Ran};
+pub use eventually::eventually;
+pub use process::{Process, binary};
