@@ -126,7 +126,7 @@ pub enum Family {
 /// One active time of a session: a flow of the results.
 ///
 /// Invariant: within a session segments follow each other without overlap.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// The flow in the results.
     pub flow: FlowId,

@@ -4,9 +4,15 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use weir_common::assignment::{Assignment, AssignmentError, Peer};
 use weir_common::id::{RunId, SessionId};
 use weir_common::record::{End, FlowClosed, PeerTotals, Record};
+
+use crate::clock::Clock;
+pub use crate::run::RunHandle;
+use crate::socket::{SocketError, SocketProvider};
 
 /// What the engine tells its owner.
 ///
@@ -112,4 +118,89 @@ pub trait Policy: Send + Sync {
     /// # Errors
     /// A sentence that names the rule and the key that would allow it.
     fn allows_destination(&self, address: IpAddr) -> Result<(), String>;
+}
+
+/// What an engine is made of. Nothing is static: several engines live in one process.
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// The host's monotonic clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where sockets come from.
+    pub sockets: Arc<dyn SocketProvider>,
+    /// What may be reached.
+    pub policy: Arc<dyn Policy>,
+    /// Port to listen on if it is free (7900).
+    pub default_port: u16,
+    /// Name of the clock, which two ends compare over the flow link: the kernel's
+    /// boot id ([`kernel_boot_id`](crate::clock::kernel_boot_id)); empty if it is
+    /// not known, and then there is no one-way delay.
+    pub clock_domain: String,
+}
+
+impl fmt::Debug for EngineConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineConfig")
+            .field("default_port", &self.default_port)
+            .field("clock_domain", &self.clock_domain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a run was not even begun; no event of it comes.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The assignment breaks a bound or an invariant.
+    #[error(transparent)]
+    Assignment(#[from] AssignmentError),
+    /// A kind of peer that this engine does not serve.
+    #[error(
+        "session {session}: no generator speaks `{speaks}` to a plain address; use an agent at both ends"
+    )]
+    Unsupported {
+        /// The session.
+        session: SessionId,
+        /// The protocol asked for.
+        speaks: String,
+    },
+    /// The host gave no descriptor or thread.
+    #[error("cannot start a run")]
+    Host(#[from] SocketError),
+    /// The host gave no thread.
+    #[error("cannot start a thread for a run: raise the limit of processes (`ulimit -u`)")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Runs assignments with threads of its own, never on the caller's.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    config: EngineConfig,
+}
+
+impl Engine {
+    /// An engine; it does nothing until it is given an assignment.
+    pub fn new(config: EngineConfig) -> Self {
+        Self { config }
+    }
+
+    /// Starts to prepare an assignment: binds listeners, dials the targets that
+    /// become known; answers through `sink`.
+    ///
+    /// # Errors
+    /// The assignment is malformed or asks for what this engine cannot do, or the
+    /// host has no descriptor or thread left. Trouble of a single session is a
+    /// `Failed` event instead.
+    pub fn prepare(
+        &self,
+        assignment: Arc<Assignment>,
+        sink: Arc<dyn Sink>,
+    ) -> Result<RunHandle, EngineError> {
+        assignment.check()?;
+        for session in &assignment.sessions {
+            if let Peer::Address { speaks, .. } = &session.peer {
+                let (session, speaks) = (session.session, speaks.clone());
+                return Err(EngineError::Unsupported { session, speaks });
+            }
+        }
+        RunHandle::begin(&self.config, assignment, sink)
+    }
 }

@@ -246,6 +246,20 @@ impl Attach {
 }
 
 impl SegmentFinal {
+    /// Packets sent, all cohorts; saturating, since the numbers are foreign.
+    pub fn packets(&self) -> u64 {
+        self.cohorts
+            .iter()
+            .fold(0, |sum, span| sum.saturating_add(span.packets))
+    }
+
+    /// Payload bytes sent, all cohorts; saturating.
+    pub fn bytes(&self) -> u64 {
+        self.cohorts
+            .iter()
+            .fold(0, |sum, span| sum.saturating_add(span.bytes))
+    }
+
     fn encode(&self, body: &mut Vec<u8>) -> Result<(), LinkError> {
         if self.cohorts.len() > MAX_COHORTS {
             return Err(LinkError::TooManyCohorts(self.cohorts.len()));

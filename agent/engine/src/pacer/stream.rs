@@ -1,7 +1,7 @@
 //! A byte rate over TCP as writes of an adaptive size.
 
 use super::{Action, Limits, Pacer, PacketSize};
-use crate::arrival::{ArrivalError, ConstantArrival, MeanSpacing};
+use crate::arrival::{Arrival, ArrivalError, MeanSpacing};
 
 /// How much of a stream's schedule may wait for the socket, ns.
 ///
@@ -31,7 +31,7 @@ pub enum StreamAction {
 /// floor(rate x duration), or the byte limit if that is less.
 #[derive(Debug, Clone)]
 pub struct StreamPacer {
-    pacer: Pacer<ConstantArrival>,
+    pacer: Pacer<Arrival>,
     pending_limit: u64,
     offered_bytes: u64,
     written_bytes: u64,
@@ -40,7 +40,8 @@ pub struct StreamPacer {
 
 impl StreamPacer {
     /// Paces `bits_per_second` of payload within `limits` (whose packet limit means
-    /// nothing for a stream and is ignored). A rate of 0 is refused.
+    /// nothing for a stream and is ignored), in writes of [`write_quantum`]. A rate
+    /// of 0 is refused.
     pub fn new(bits_per_second: u64, limits: Limits) -> Result<Self, ArrivalError> {
         let quantum = write_quantum(bits_per_second);
         let spacing = MeanSpacing::from_bit_rate(quantum, bits_per_second)?;
@@ -51,24 +52,35 @@ impl StreamPacer {
             (Some(asked), Some(fitting)) => Some(asked.min(fitting)),
             (asked, fitting) => asked.or(fitting),
         };
+        let limits = Limits { bytes, ..limits };
+        Ok(Self::with_law(
+            Arrival::constant(spacing),
+            quantum,
+            bits_per_second,
+            limits,
+        ))
+    }
+
+    /// Writes of `quantum` bytes due by `arrival`, whose mean rate is
+    /// `bits_per_second`. The total is what the law draws within `limits`.
+    pub fn with_law(arrival: Arrival, quantum: u32, bits_per_second: u64, limits: Limits) -> Self {
         let pacer = Pacer::with_catch_up(
-            ConstantArrival::new(spacing),
+            arrival,
             PacketSize::new(quantum, 1),
             Limits {
                 packets: None,
-                bytes,
                 ..limits
             },
             STREAM_CATCH_UP_NS,
         );
         let pending_limit = bytes_in(bits_per_second, STREAM_CATCH_UP_NS).max(u64::from(quantum));
-        Ok(Self {
+        Self {
             pacer,
             pending_limit,
             offered_bytes: 0,
             written_bytes: 0,
             forgone_bytes: 0,
-        })
+        }
     }
 
     /// The action at `now_ns`.

@@ -206,6 +206,11 @@ impl TcpConnection {
         })
     }
 
+    /// Sets options on a connection that was accepted without them.
+    pub fn set_options(&self, options: &TcpOptions) -> Result<(), SocketError> {
+        options.apply(&self.socket)
+    }
+
     /// This end.
     pub fn local_addr(&self) -> SocketAddr {
         self.local

@@ -166,6 +166,15 @@ impl UdpSocket {
         self.local
     }
 
+    /// The address it sends from, which a connected socket has even when it was
+    /// bound to the wildcard.
+    pub fn connected_addr(&self) -> Result<SocketAddr, SocketError> {
+        self.socket
+            .local_addr()
+            .and_then(|address| address.as_socket().ok_or(io::ErrorKind::Unsupported.into()))
+            .describe("read the address of", || self.local)
+    }
+
     /// Fixes the peer: sends go to it, and only its datagrams are received. What
     /// came from others before stays in the queue; a receiver's child socket that
     /// shares its port meets such datagrams and must check their tag.

@@ -1,0 +1,231 @@
+//! TCP: one connection, read without copying (MSG_TRUNC), bytes only.
+//!
+//! Metrics: bytes read in the window, drained after it, and never read.
+
+use weir_common::record::{DataPath, Ending};
+
+use super::{Finals, LOOK_EVERY_NS, LOOK_SOON_NS, give_out};
+use crate::meter::bytes::ByteMeter;
+use crate::meter::host::HostMeter;
+use crate::session::{DRAIN_GRACE_NS, STOP_DRAIN_NS, StreamContext};
+use crate::socket::{TcpConnection, Transfer};
+use crate::wait::{Ready, sleep_until, wait_readable, wait_until};
+
+/// Bytes taken at most by one call; nothing is copied, so it may be large.
+const READ_BYTES: usize = 4 << 20;
+
+/// How long a stream that has ended waits for the final count, which leaves the
+/// generator at the same moment over the link.
+const FINAL_GRACE_NS: u64 = 1_000_000_000;
+
+/// Runs a stream through all its segments.
+pub(crate) fn run(context: &StreamContext, connection: &TcpConnection, setup_us: Option<u64>) {
+    let path = DataPath {
+        call: "recv-trunc".to_owned(),
+        cc: connection.congestion_control().ok(),
+        mss: connection.info().ok().map(|info| u64::from(info.snd_mss)),
+        setup_us,
+        ..DataPath::default()
+    };
+    let mut stream = Stream {
+        context,
+        connection,
+        meter: ByteMeter::new(
+            context.segments().to_vec(),
+            context.run.assignment.interval_ns,
+        ),
+        finals: Finals::default(),
+        host: HostMeter::new(),
+        ended: None,
+        path,
+    };
+    stream.serve();
+}
+
+struct Stream<'a> {
+    context: &'a StreamContext,
+    connection: &'a TcpConnection,
+    meter: ByteMeter,
+    finals: Finals,
+    host: HostMeter,
+    ended: Option<Ended>,
+    path: DataPath,
+}
+
+/// Nothing more comes: since when (from T0, ns), and why if it broke.
+struct Ended {
+    at_ns: u64,
+    broken: Option<String>,
+}
+
+impl Stream<'_> {
+    /// The hot loop: read, cut rows, close segments, wait.
+    fn serve(&mut self) {
+        let context = self.context;
+        wait_until(context.clock(), &context.run.stop, context.t0_ns);
+        while self.meter.front().is_some() {
+            let idle = self.take_in();
+            let now_ns = context.now_ns();
+            self.advance(now_ns);
+            let deadline_ns = loop {
+                match self.look_at_front(now_ns) {
+                    Some(deadline_ns) => break deadline_ns,
+                    None if self.meter.front().is_none() => break now_ns,
+                    None => {}
+                }
+            };
+            self.flush();
+            if !idle || self.meter.front().is_none() {
+                continue;
+            }
+            let host_ns = context.host_ns(deadline_ns.min(self.meter.next_cut_ns()));
+            let stop = (!context.run.is_stopped()).then_some(&context.run.stop);
+            if self.ended.is_some() {
+                // The end stays readable: only the clock counts now.
+                let until_ns = host_ns.min(context.host_ns(now_ns + LOOK_SOON_NS));
+                sleep_until(context.clock(), until_ns);
+            } else if wait_readable(context.clock(), self.connection, stop, host_ns) == Ready::Time
+            {
+                self.host.woke(host_ns, context.clock().now_ns());
+            }
+        }
+    }
+
+    /// One read; whether there is nothing more now.
+    fn take_in(&mut self) -> bool {
+        if self.ended.is_some() {
+            return true;
+        }
+        let result = self.connection.discard(READ_BYTES);
+        let now_ns = self.context.now_ns();
+        let broken = match result {
+            Ok(Transfer::Moved(count)) => {
+                self.advance(now_ns);
+                self.meter.read(now_ns, count as u64);
+                return false;
+            }
+            Ok(Transfer::WouldBlock) => return true,
+            Ok(Transfer::Closed) => None,
+            Err(error) => Some(crate::session::describe(&error)),
+        };
+        self.ended = Some(Ended {
+            at_ns: now_ns,
+            broken,
+        });
+        true
+    }
+
+    /// Cuts the rows that are due, with what the host says of them.
+    fn advance(&mut self, now_ns: u64) {
+        if now_ns >= self.meter.next_cut_ns() {
+            self.sample();
+            self.meter.advance(now_ns);
+        }
+    }
+
+    fn sample(&mut self) {
+        let rcvbuf = self
+            .connection
+            .buffer_bytes()
+            .ok()
+            .map(|(_, receive)| receive as u64);
+        let sample = self.host.sample();
+        self.meter.host(&sample, rcvbuf);
+    }
+
+    /// Closes the front segment if it is time (`None`), or says when to look again.
+    ///
+    /// 1. All its bytes are read, by the final count: close it.
+    /// 2. The stream has ended: close it as soon as the final count is known, which
+    ///    a link brings within [`FINAL_GRACE_NS`].
+    /// 3. Without a link a segment that another follows ends with its time.
+    /// 4. Otherwise at the end of linger and grace; after a stop within
+    ///    [`STOP_DRAIN_NS`].
+    fn look_at_front(&mut self, now_ns: u64) -> Option<u64> {
+        let context = self.context;
+        let front = self.meter.front()?;
+        let segment = context.segments()[front];
+        let linked = context.session.link().is_some();
+        let is_last = front + 1 == context.segments().len();
+        let last = self.finals.of(context, front).cloned();
+        let complete = last.as_ref().is_some_and(|last| self.meter.finish_at(last));
+        let drained_ns = segment
+            .end_ns()
+            .saturating_add(context.run.assignment.linger_ns)
+            .saturating_add(DRAIN_GRACE_NS);
+        let mut deadline_ns = if !linked && !is_last {
+            segment.end_ns()
+        } else {
+            drained_ns
+        };
+        if let Some(stopped_ns) = context.run.stopped_ns() {
+            let stopped_ns = stopped_ns.saturating_sub(context.t0_ns);
+            deadline_ns = deadline_ns.min(stopped_ns.saturating_add(STOP_DRAIN_NS));
+        }
+        if let Some(ended) = &self.ended {
+            let known = last.is_some() || !linked;
+            let grace_ns = if known { 0 } else { FINAL_GRACE_NS };
+            deadline_ns = deadline_ns.min(ended.at_ns.saturating_add(grace_ns));
+        }
+        if !complete && now_ns < deadline_ns {
+            let soon = now_ns >= segment.end_ns() || self.ended.is_some();
+            let look_ns = if soon { LOOK_SOON_NS } else { LOOK_EVERY_NS };
+            return Some(deadline_ns.min(now_ns.saturating_add(look_ns)));
+        }
+        let ending = self.ending(
+            last.as_ref().map(|last| last.ended_ns),
+            complete,
+            front,
+            now_ns,
+        );
+        self.sample();
+        self.meter.close_front(now_ns, last.as_ref(), ending);
+        None
+    }
+
+    /// How a segment ended, seen from here.
+    fn ending(&self, said_ns: Option<u64>, complete: bool, front: usize, now_ns: u64) -> Ending {
+        let end_ns = self.context.segments()[front].end_ns();
+        let stopped = self.context.run.is_stopped();
+        match &self.ended {
+            _ if complete && said_ns.is_some_and(|said_ns| said_ns >= end_ns) => Ending::Completed,
+            _ if stopped => self.context.ending(),
+            _ if complete => Ending::Completed,
+            Some(Ended {
+                broken: Some(reason),
+                ..
+            }) => Ending::Failed {
+                reason: reason.clone(),
+            },
+            Some(ended) if ended.at_ns < end_ns && said_ns.is_none() => {
+                let peer = self.connection.peer_addr();
+                Ending::Failed {
+                    reason: format!("{peer}/tcp closed before the flow's end"),
+                }
+            }
+            _ if now_ns < end_ns => self.context.ending(),
+            _ => Ending::Completed,
+        }
+    }
+
+    fn flush(&mut self) {
+        let output = self.meter.take_output();
+        if output.is_empty() {
+            return;
+        }
+        let buffer_bytes = self
+            .connection
+            .buffer_bytes()
+            .ok()
+            .map(|(_, receive)| receive as u64);
+        let path = DataPath {
+            buffer_bytes,
+            ..self.path.clone()
+        };
+        let host = &mut self.host;
+        give_out(self.context, output, |_, closed| {
+            closed.frozen_ns = host.take_frozen_ns();
+            closed.path = path.clone();
+        });
+    }
+}

@@ -1,0 +1,304 @@
+//! UDP: one connected socket of its own, many datagrams a call, kernel stamps
+//! brought to the host's monotonic clock.
+//!
+//! Metrics: received, lost, late, duplicate, reordered, socket drops, delay,
+//! jitter, TTL, CE.
+
+use std::time::Duration;
+
+use weir_common::record::{DataPath, Ending, Flags};
+use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind};
+
+use super::{Finals, LOOK_EVERY_NS, LOOK_SOON_NS, give_out};
+use crate::clock::RealtimeOffset;
+use crate::meter::datagrams::{DatagramMeter, DatagramSetup, Packet};
+use crate::meter::host::HostMeter;
+use crate::session::{STOP_DRAIN_NS, StreamContext};
+use crate::socket::{BUNDLE_BYTES, Datagram, ReceiveBatch, UdpSocket};
+use crate::wait::{Ready, realtime_offset, wait_readable};
+
+/// Datagrams a call: enough to share its cost, few enough to keep them in cache.
+const SLOTS: usize = 64;
+
+/// Bundles a call; each holds up to 64 datagrams.
+const BUNDLE_SLOTS: usize = 8;
+
+/// How long a receiver waits for a final count that is on its way beyond the linger.
+const FINAL_GRACE_NS: u64 = 1_000_000_000;
+
+/// ECN codepoint Congestion Experienced (RFC 3168).
+const CE: u8 = 0b11;
+
+/// Runs a stream through all its segments.
+pub(crate) fn run(
+    context: &StreamContext,
+    socket: &UdpSocket,
+    (control_packets, buffer, gro): (u64, Option<(u64, bool)>, bool),
+    setup_us: Option<u64>,
+) {
+    let setup = DatagramSetup {
+        segments: context.segments().to_vec(),
+        interval_ns: context.run.assignment.interval_ns,
+        linger_ns: context.run.assignment.linger_ns,
+        t0_ns: context.t0_ns,
+        same_clock: context.session.is_same_clock(),
+    };
+    let mut meter = DatagramMeter::new(setup);
+    meter.control(control_packets);
+    let path = DataPath {
+        call: if gro { "gro" } else { "recvmmsg" }.to_owned(),
+        buffer_bytes: buffer.map(|(bytes, _)| bytes),
+        buffer_forced: buffer.map(|(_, forced)| forced),
+        setup_us,
+        ..DataPath::default()
+    };
+    let slots = if gro { BUNDLE_SLOTS } else { SLOTS };
+    let mut stream = Stream {
+        context,
+        socket,
+        batch: ReceiveBatch::new(slots, if gro { BUNDLE_BYTES } else { LENGTH }),
+        slots,
+        gro,
+        meter,
+        finals: Finals::default(),
+        host: HostMeter::new(),
+        offset: realtime_offset(context.clock()),
+        offset_read_ns: context.now_ns(),
+        drops: socket.drops().ok(),
+        rcvbuf_bytes: buffer.map(|(bytes, _)| bytes),
+        control_packets,
+        path,
+    };
+    stream.serve();
+}
+
+struct Stream<'a> {
+    context: &'a StreamContext,
+    socket: &'a UdpSocket,
+    batch: ReceiveBatch,
+    slots: usize,
+    gro: bool,
+    meter: DatagramMeter,
+    finals: Finals,
+    host: HostMeter,
+    offset: RealtimeOffset,
+    offset_read_ns: u64,
+    drops: Option<u32>,
+    rcvbuf_bytes: Option<u64>,
+    control_packets: u64,
+    path: DataPath,
+}
+
+impl Stream<'_> {
+    /// The hot loop: wait, take in what is there, cut rows, close segments.
+    fn serve(&mut self) {
+        let context = self.context;
+        let segments = context.segments().len();
+        let mut closed = 0;
+        while closed < segments {
+            let taken = match self.take_in() {
+                Ok(taken) => taken,
+                Err(reason) => {
+                    self.give_up(&reason);
+                    return;
+                }
+            };
+            let now_ns = context.now_ns();
+            if now_ns >= self.meter.next_cut_ns() {
+                self.advance(now_ns);
+            }
+            let deadline_ns = loop {
+                match self.look_at_front(now_ns) {
+                    Next::Close => closed += 1,
+                    Next::Wait(deadline_ns) => break deadline_ns,
+                    Next::Stop => {
+                        self.flush();
+                        context.close_rest(closed, &context.ending());
+                        return;
+                    }
+                }
+            };
+            self.flush();
+            if taken == self.slots || closed == segments {
+                continue; // there may be more
+            }
+            let deadline_ns = deadline_ns.min(self.meter.next_cut_ns());
+            let host_ns = context.host_ns(deadline_ns);
+            // After a stop the waker stays readable: only the clock counts then.
+            let stop = (!context.run.is_stopped()).then_some(&context.run.stop);
+            if wait_readable(context.clock(), self.socket, stop, host_ns) == Ready::Time {
+                self.host.woke(host_ns, context.clock().now_ns());
+            }
+        }
+    }
+
+    /// One call's worth of datagrams; how many messages it was.
+    fn take_in(&mut self) -> Result<usize, String> {
+        let count = match self.batch.receive(self.socket) {
+            Ok(0) => return Ok(0),
+            Ok(count) => count,
+            Err(error) => return Err(crate::session::describe(&error)),
+        };
+        let context = self.context;
+        let now_ns = context.now_ns();
+        let offset = realtime_offset(context.clock());
+        let elapsed = Duration::from_nanos(now_ns.saturating_sub(self.offset_read_ns));
+        let stepped = offset.step_since(&self.offset, elapsed).is_some();
+        (self.offset, self.offset_read_ns) = (offset, now_ns);
+        if stepped {
+            self.meter.mark(Flags::CLOCK_STEP);
+        }
+        // The batch is lent to the loop below, which needs the rest of the stream.
+        let batch = std::mem::replace(&mut self.batch, ReceiveBatch::new(1, 1));
+        for datagram in batch.datagrams() {
+            self.count(&datagram, now_ns, stepped);
+        }
+        self.batch = batch;
+        Ok(count)
+    }
+
+    #[inline]
+    fn count(&mut self, datagram: &Datagram<'_>, now_ns: u64, stepped: bool) {
+        let context = self.context;
+        let Ok(header) = ProbeHeader::decode(datagram.payload) else {
+            return;
+        };
+        if header.tag != context.tag() {
+            return; // queued before the socket was connected, or a stranger's
+        }
+        let ProbeKind::Data { cohort } = header.kind else {
+            self.control_packets += 1;
+            self.meter.control(1);
+            return;
+        };
+        // Without a stamp, or with one that a step made worthless, the time of
+        // reading stands in. No packet arrives after it was read.
+        let stamp = datagram.realtime_ns.filter(|_| !stepped);
+        let read_ns = context.host_ns(now_ns);
+        let arrival_ns = stamp.map_or(read_ns, |stamp| {
+            self.offset.to_monotonic_ns(stamp).min(read_ns)
+        });
+        let at_ns = arrival_ns.saturating_sub(context.t0_ns);
+        if at_ns >= self.meter.next_cut_ns() {
+            self.advance(at_ns);
+        }
+        self.meter.arrival(&Packet {
+            sequence: header.sequence,
+            cohort,
+            bytes: datagram.length as u64,
+            at_ns,
+            arrival_ns,
+            send_ns: header.send_ns,
+            ttl: datagram.ttl,
+            congested: datagram.tos.is_some_and(|tos| tos & CE == CE),
+        });
+    }
+
+    /// Cuts the rows that are due, with what the host says of them.
+    fn advance(&mut self, now_ns: u64) {
+        self.sample();
+        self.meter.advance(now_ns);
+        if self.gro {
+            // One stamp a bundle, and drops are counted in bundles.
+            self.meter.mark(Flags::ESTIMATED);
+        }
+    }
+
+    fn sample(&mut self) {
+        let drops = self.socket.drops().ok();
+        let dropped = match (drops, self.drops) {
+            (Some(now), Some(then)) => Some(u64::from(now.wrapping_sub(then))),
+            _ => None,
+        };
+        self.drops = drops;
+        let sample = self.host.sample();
+        self.meter.host(&sample, dropped, self.rcvbuf_bytes);
+    }
+
+    /// What to do about the segment that is open longest.
+    ///
+    /// 1. Everything sent has arrived: close it.
+    /// 2. The final count is known: wait until the linger is over.
+    /// 3. It is not known: wait longer, if a link may still bring it.
+    /// 4. The run was stopped: at most [`STOP_DRAIN_NS`] more.
+    fn look_at_front(&mut self, now_ns: u64) -> Next {
+        let context = self.context;
+        let stopped_ns = context
+            .run
+            .stopped_ns()
+            .map(|at_ns| at_ns.saturating_sub(context.t0_ns));
+        let Some(front) = self.meter.front() else {
+            return if stopped_ns.is_some() {
+                Next::Stop
+            } else {
+                Next::Wait(self.meter.next_cut_ns())
+            };
+        };
+        let end_ns = context.segments()[front].end_ns();
+        let linger_ns = context.run.assignment.linger_ns;
+        let last = self.finals.of(context, front);
+        let mut deadline_ns = match last {
+            Some(last) if self.meter.has_all(last) => now_ns,
+            Some(last) => last.ended_ns.min(end_ns).saturating_add(linger_ns),
+            None if context.session.link().is_some() => end_ns
+                .saturating_add(linger_ns)
+                .saturating_add(FINAL_GRACE_NS),
+            None => end_ns.saturating_add(linger_ns),
+        };
+        if let Some(stopped_ns) = stopped_ns {
+            deadline_ns = deadline_ns.min(stopped_ns.saturating_add(STOP_DRAIN_NS));
+        }
+        if now_ns < deadline_ns {
+            let soon = last.is_none() && (now_ns >= end_ns || stopped_ns.is_some());
+            let look_ns = if soon { LOOK_SOON_NS } else { LOOK_EVERY_NS };
+            return Next::Wait(deadline_ns.min(now_ns.saturating_add(look_ns)));
+        }
+        let cut_off = last.map_or(now_ns, |last| last.ended_ns) < end_ns;
+        let ending = if cut_off {
+            context.ending()
+        } else {
+            Ending::Completed
+        };
+        let last = last.cloned();
+        self.sample();
+        self.meter.close_front(now_ns, last.as_ref(), ending);
+        Next::Close
+    }
+
+    fn flush(&mut self) {
+        let output = self.meter.take_output();
+        if output.is_empty() {
+            return;
+        }
+        let (control, path, host) = (self.control_packets, &self.path, &mut self.host);
+        give_out(self.context, output, |segment, closed| {
+            closed.control_packets = Some(if segment == 0 { control } else { 0 });
+            closed.frozen_ns = host.take_frozen_ns();
+            closed.path = path.clone();
+        });
+    }
+
+    /// The socket failed: everything open, and everything to come, ends so.
+    fn give_up(&mut self, reason: &str) {
+        let ending = Ending::Failed {
+            reason: reason.to_owned(),
+        };
+        let now_ns = self.context.now_ns();
+        let mut first_unopened = 0;
+        while let Some(front) = self.meter.front() {
+            self.meter.close_front(now_ns, None, ending.clone());
+            first_unopened = front + 1;
+        }
+        self.flush();
+        self.context.close_rest(first_unopened, &ending);
+    }
+}
+
+enum Next {
+    /// The front segment was closed.
+    Close,
+    /// Nothing to do before this instant from T0, ns.
+    Wait(u64),
+    /// Stopped before the next segment began.
+    Stop,
+}

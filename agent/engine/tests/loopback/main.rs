@@ -1,0 +1,4 @@
+//! Whole runs over loopback: two engines in one process, real sockets.
+
+mod pair;
+mod udp;
