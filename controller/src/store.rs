@@ -206,8 +206,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`StoreError::Expected`] when `first_seq` leaves a hole,
-    /// [`StoreError::Entry`] for an entry that names no run or flow, or holds a
-    /// figure above 2^63 - 1; nothing of the batch is stored then.
+    /// [`StoreError::Entry`] for an entry that names no run or flow, speaks for
+    /// an end that is not the agent's (nor a foreign peer's of its own), or
+    /// holds a figure above 2^63 - 1; nothing of the batch is stored then.
     /// [`StoreError::Storage`]: nothing of the batch is stored; it may be sent again.
     fn append(&self, batch: Batch, done: AppendDone);
 

@@ -14,12 +14,15 @@ use super::samples::{
     batch, boot, entries, full_row, hello, manifest, name, new_run, plan, planned, row,
 };
 use super::{
-    AssignmentState, RecordQuery, RowCount, RunRef, RunState, SessionRow, SessionState, Store,
-    StoreError, Streams,
+    AssignmentState, Batch, Party, RecordQuery, RowCount, RunRef, RunState, SessionRow,
+    SessionState, Store, StoreError, Streams,
 };
 
+/// One check.
+pub(super) type Check = fn(&dyn Store);
+
 /// All checks, by name.
-pub(super) const CHECKS: &[(&str, fn(&dyn Store))] = &[
+pub(super) const CHECKS: &[(&str, Check)] = &[
     (
         "a name belongs to its first key",
         a_name_belongs_to_its_first_key,
@@ -460,6 +463,46 @@ fn bad_entries_are_refused_by_field(store: &dyn Store) {
     store
         .append_wait(batch(boot(1), 1, entries([row(run, 1, End::Tx, 0)])))
         .unwrap();
+}
+
+fn agents_speak_for_their_own_ends(store: &dyn Store) {
+    let run = store.create_run(&new_run("x")).unwrap();
+    let mut plan = plan(2);
+    let agent = |text| Party::Agent {
+        name: name(text),
+        asn: None,
+    };
+    (plan.flows[0].from, plan.flows[0].to) = (agent("a"), agent("b"));
+    (plan.flows[1].from, plan.flows[1].to) = (Party::Address("10.0.0.1:5201".into()), agent("a"));
+    store.set_plan(run, &plan).unwrap();
+    assert_eq!(store.flows(run).unwrap(), plan.flows);
+    let send = |agent, flow, end| {
+        let sent = entries([row(run, flow, end, 0)]);
+        let first_seq = store.watermark(&name(agent), boot(1)).unwrap() + 1;
+        store.append_wait(Batch {
+            agent: name(agent),
+            ..batch(boot(1), first_seq, sent)
+        })
+    };
+    for (agent, flow, end) in [
+        ("a", 1, End::Tx),
+        ("b", 1, End::Rx),
+        ("a", 2, End::Rx),
+        ("a", 2, End::Tx),
+    ] {
+        send(agent, flow, end).unwrap();
+    }
+    for (agent, flow, end) in [
+        ("b", 1, End::Tx),
+        ("a", 1, End::Rx),
+        ("b", 2, End::Tx),
+        ("c", 1, End::Tx),
+    ] {
+        match send(agent, flow, end) {
+            Err(StoreError::Entry { field, .. }) => assert_eq!(field, "end"),
+            other => panic!("{agent} {flow} {end:?}: {other:?}"),
+        }
+    }
 }
 
 fn late_rows_are_found_after_closing(store: &dyn Store) {

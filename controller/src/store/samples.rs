@@ -48,7 +48,7 @@ pub(crate) fn new_run(campaign: &str) -> NewRun {
     }
 }
 
-/// Flow `number` from `a` to `b`, one row a second for ten seconds.
+/// Flow `number` from `a` to itself, one row a second for ten seconds.
 pub(crate) fn flow(number: u32) -> FlowRow {
     let party = |agent: &str, asn: &str| Party::Agent {
         name: name(agent),
@@ -62,9 +62,9 @@ pub(crate) fn flow(number: u32) -> FlowRow {
         repeat: 1,
         cell: vec![("cc".into(), "cubic".into())],
         round: None,
-        key: format!("main/probe/a>b#{number}"),
+        key: format!("main/probe/a>a#{number}"),
         from: party("a", "150"),
-        to: party("b", "162"),
+        to: party("a", "162"),
         transport: Transport::Udp,
         reverse_of: (number > 1).then_some(FlowId(1)),
         streams: 1,

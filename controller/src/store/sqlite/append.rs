@@ -34,9 +34,31 @@ enum KnownRun {
     Gone,
     /// There: its flows by number, and whether it is closed.
     There {
-        flows: HashMap<FlowId, i64>,
+        flows: HashMap<FlowId, KnownFlow>,
         closed: bool,
     },
+}
+
+/// A flow as appending sees it.
+struct KnownFlow {
+    flow: i64,
+    /// Names of the agents at its ends; `None` for an address without one.
+    from: Option<String>,
+    to: Option<String>,
+}
+
+impl KnownFlow {
+    /// Whether an agent may speak for an end: it is that end, or that end is
+    /// an address whose figures the agent at the other end reports.
+    fn is_spoken_for(&self, end: End, agent: &AgentName) -> bool {
+        let (own, other) = match end {
+            End::Tx => (&self.from, &self.to),
+            End::Rx => (&self.to, &self.from),
+        };
+        own.as_ref()
+            .or(other.as_ref())
+            .is_some_and(|name| name == agent.as_str())
+    }
 }
 
 /// Where an entry goes.
@@ -77,7 +99,7 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
             problem,
         };
         check_entry(entry).map_err(refuse)?;
-        places.push(place(db, seq, entry)?);
+        places.push(place(db, &batch.agent, seq, entry)?);
     }
     let acked_seq = acked + fresh.len() as u64;
     let mut dropped = 0;
@@ -118,43 +140,46 @@ pub(super) fn watermark(db: &Connection, agent: &AgentName, boot: BootId) -> rus
     Ok(acked.map_or(0, |acked| u64::try_from(acked).unwrap_or(0)))
 }
 
-fn place(db: &mut Db, seq: u64, entry: &Entry) -> Result<Place, StoreError> {
-    let (run, flow) = match entry {
-        Entry::Record(record) => (record.run, record.flow),
-        Entry::Closed(closed) => (closed.run, closed.flow),
+fn place(db: &mut Db, agent: &AgentName, seq: u64, entry: &Entry) -> Result<Place, StoreError> {
+    let (run, flow, end) = match entry {
+        Entry::Record(record) => (record.run, record.flow, record.end),
+        Entry::Closed(closed) => (closed.run, closed.flow, closed.end),
+    };
+    let refuse = |field: &str, problem| StoreError::Entry {
+        seq,
+        field: field.to_owned(),
+        problem,
     };
     if !db.runs.0.contains_key(&run) {
         let found = find_run(&db.conn, run).map_err(storage(OPERATION))?;
         let Some(found) = found else {
-            let problem = format!("{run} is not a run of this controller");
-            return Err(StoreError::Entry {
-                seq,
-                field: "run".into(),
-                problem,
-            });
+            return Err(refuse(
+                "run",
+                format!("{run} is not a run of this controller"),
+            ));
         };
         if db.runs.0.len() >= RUNS {
             db.runs.0.clear();
         }
         db.runs.0.insert(run, found);
     }
-    match &db.runs.0[&run] {
-        KnownRun::Gone => Ok(Place::Drop),
-        KnownRun::There { flows, closed } => match flows.get(&flow) {
-            Some(&flow) => Ok(Place::Flow {
-                flow,
-                closed: *closed,
-            }),
-            None => {
-                let problem = format!("{run} has no flow {flow}");
-                Err(StoreError::Entry {
-                    seq,
-                    field: "flow".into(),
-                    problem,
-                })
-            }
-        },
+    let KnownRun::There { flows, closed } = &db.runs.0[&run] else {
+        return Ok(Place::Drop);
+    };
+    let Some(known) = flows.get(&flow) else {
+        return Err(refuse("flow", format!("{run} has no flow {flow}")));
+    };
+    if !known.is_spoken_for(end, agent) {
+        let problem = format!(
+            "{agent} is not the {} end of flow {flow} of {run}",
+            end.as_str()
+        );
+        return Err(refuse("end", problem));
     }
+    Ok(Place::Flow {
+        flow: known.flow,
+        closed: *closed,
+    })
 }
 
 /// A run, `Gone` when its number was given but it is no more, `None` when it never was.
@@ -178,9 +203,19 @@ fn find_run(db: &Connection, run: RunId) -> rusqlite::Result<Option<KnownRun>> {
     if state == RunState::Deleting.as_str() {
         return Ok(Some(KnownRun::Gone));
     }
-    let mut select = db.prepare("SELECT number, flow FROM flows WHERE run = ?1")?;
+    let mut select = db.prepare(
+        "SELECT number, flow, iif(from_agent, from_name, NULL), iif(to_agent, to_name, NULL)
+         FROM flows WHERE run = ?1",
+    )?;
     let flows = select
-        .query_map([run.0], |row| Ok((FlowId(row.get(0)?), row.get(1)?)))?
+        .query_map([run.0], |row| {
+            let known = KnownFlow {
+                flow: row.get(1)?,
+                from: row.get(2)?,
+                to: row.get(3)?,
+            };
+            Ok((FlowId(row.get(0)?), known))
+        })?
         .collect::<Result<_, _>>()?;
     Ok(Some(KnownRun::There {
         flows,

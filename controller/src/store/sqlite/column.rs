@@ -98,9 +98,8 @@ pub(super) fn storage(operation: &'static str) -> impl Fn(rusqlite::Error) -> St
 
 /// What kind of failure an error of SQLite is.
 pub(super) fn fault(error: &rusqlite::Error) -> Fault {
-    match error {
-        rusqlite::Error::FromSqlConversionFailure(..) => return Fault::Damaged,
-        _ => {}
+    if let rusqlite::Error::FromSqlConversionFailure(..) = error {
+        return Fault::Damaged;
     }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => Fault::Full,
