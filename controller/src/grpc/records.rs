@@ -74,7 +74,7 @@ impl Records {
                 return Err(Status::failed_precondition("records: only batches after open"));
             };
             let batch = decode(&sender, batch)?;
-            if pending.send(self.ingest.submit(batch)).await.is_err() {
+            if pending.send(self.ingest.submit(batch).await).await.is_err() {
                 // Acknowledging has ended: the agent has gone, or the store failed.
                 return Ok(());
             }
