@@ -1,4 +1,5 @@
 //! Whole runs over loopback: two engines in one process, real sockets.
 
 mod pair;
+mod tcp;
 mod udp;
