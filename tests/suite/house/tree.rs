@@ -18,11 +18,16 @@ impl Source {
         self.text.lines().enumerate().map(|(i, line)| (i + 1, line))
     }
 
-    /// Lines of Rust before the unit tests, without comments.
+    /// Lines of Rust without comments.
     pub(super) fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.lines()
-            .take_while(|(_, line)| line.trim() != "mod tests {")
             .map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
+    }
+
+    /// The same, up to the unit tests, which stand last.
+    pub(super) fn tested_lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.code_lines()
+            .take_while(|(_, line)| line.trim() != "mod tests {")
     }
 
     /// Whether the text holds this.
