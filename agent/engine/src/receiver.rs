@@ -30,12 +30,11 @@ impl Finals {
     /// The final count of a stream's segment, if it has come.
     fn of(&mut self, context: &StreamContext, segment: usize) -> Option<&SegmentFinal> {
         let version = context.session.finals_version();
-        if segment != self.segment || version != self.version || version == 0 {
-            if segment != self.segment || self.last.is_none() {
-                self.last = context.session.final_of(segment, context.stream);
-            }
-            (self.segment, self.version) = (segment, version);
+        let another = segment != self.segment;
+        if another || (version != self.version && self.last.is_none()) {
+            self.last = context.session.final_of(segment, context.stream);
         }
+        (self.segment, self.version) = (segment, version);
         self.last.as_ref()
     }
 }
@@ -48,10 +47,10 @@ fn give_out(
 ) {
     for each in output {
         match each {
-            Output::Row(segment, row) => context.session.flows[segment].row(context.stream, row),
+            Output::Row(segment, row) => context.session.flows[segment].row(context.stream, *row),
             Output::Closed(segment, mut closed) => {
                 complete(segment, &mut closed);
-                context.close(segment, closed);
+                context.close(segment, *closed);
             }
         }
     }

@@ -88,8 +88,7 @@ impl RunHandle {
             sink,
         });
         let of_thread = Arc::clone(&run);
-        run.spawn("weir-run", move || conduct(&of_thread))
-            .map_err(EngineError::Thread)?;
+        spawn("weir-run", move || conduct(&of_thread)).map_err(EngineError::Thread)?;
         Ok(Self { run })
     }
 
@@ -189,25 +188,13 @@ impl Run {
         self.changed.notify_all();
     }
 
-    /// Starts a thread with a small stack.
-    pub(crate) fn spawn(
-        &self,
-        name: &str,
-        body: impl FnOnce() + Send + 'static,
-    ) -> io::Result<JoinHandle<()>> {
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(body)
-    }
-
     /// Starts a thread that the run joins at its end.
     pub(crate) fn spawn_helper(
         &self,
         name: &str,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
-        let thread = self.spawn(name, body)?;
+        let thread = spawn(name, body)?;
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         progress.helpers.push(thread);
         Ok(())
@@ -219,6 +206,17 @@ impl Run {
         drop(progress);
         self.changed.notify_all();
     }
+}
+
+/// Starts a thread with a small stack.
+pub(crate) fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(body)
 }
 
 /// The life of a run.
@@ -254,7 +252,7 @@ fn conduct(run: &Arc<Run>) {
             session::live(&its_run, &of_thread);
             its_run.session_ended();
         };
-        match run.spawn(&format!("weir-{}", session.spec.session), body) {
+        match spawn(&format!("weir-{}", session.spec.session), body) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 let (session, end) = (session.spec.session, session.spec.end);

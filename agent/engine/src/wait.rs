@@ -69,15 +69,12 @@ pub(crate) fn wait_writable(
 
 fn wait_for(clock: &dyn Clock, first: PollFd<'_>, stop: Option<&Waker>, deadline_ns: u64) -> Ready {
     let timeout = Duration::from_nanos(deadline_ns.saturating_sub(clock.now_ns()));
-    let ready = match stop {
-        Some(stop) => {
-            let mut fds = [first, PollFd::readable(stop)];
-            poll(&mut fds, Some(timeout)).is_ok_and(|_| is_ready(&fds[0]))
-        }
-        None => {
-            let mut fds = [first];
-            poll(&mut fds, Some(timeout)).is_ok_and(|_| is_ready(&fds[0]))
-        }
+    let ready = if let Some(stop) = stop {
+        let mut fds = [first, PollFd::readable(stop)];
+        poll(&mut fds, Some(timeout)).is_ok_and(|_| is_ready(&fds[0]))
+    } else {
+        let mut fds = [first];
+        poll(&mut fds, Some(timeout)).is_ok_and(|_| is_ready(&fds[0]))
     };
     if ready { Ready::Socket } else { Ready::Time }
 }

@@ -131,7 +131,7 @@ impl ByteMeter {
             }
             let span = self.open.grid.advance();
             let row = self.open.take_row(span);
-            self.output.push(Output::Row(self.front, row));
+            self.output.push(Output::Row(self.front, Box::new(row)));
         }
     }
 
@@ -163,7 +163,7 @@ impl ByteMeter {
         if !self.open.over {
             let span = self.open.grid.cut_short(now_ns);
             let row = self.open.take_row(span);
-            self.output.push(Output::Row(self.front, row));
+            self.output.push(Output::Row(self.front, Box::new(row)));
         }
         let end = self.base + self.open.attributed();
         let unread = self.boundary.map(|boundary| boundary - end);
@@ -187,7 +187,8 @@ impl ByteMeter {
         if last.is_none() {
             closed.warnings.push("no-final-count");
         }
-        self.output.push(Output::Closed(self.front, closed));
+        self.output
+            .push(Output::Closed(self.front, Box::new(closed)));
         self.go_on(end, unread.unwrap_or(0), now_ns);
     }
 
@@ -232,7 +233,7 @@ impl ByteMeter {
         }
         match self.waiting.back_mut() {
             Some((since_ns, sum)) if at_ns < since_ns.saturating_add(WAITING_STEP_NS) => {
-                *sum += count
+                *sum += count;
             }
             _ => self.waiting.push_back((at_ns, count)),
         }

@@ -68,9 +68,9 @@ pub(crate) struct DatagramSetup {
 #[derive(Debug)]
 pub(crate) enum Output {
     /// The next row of a segment.
-    Row(usize, Row),
+    Row(usize, Box<Row>),
     /// The end of a segment.
-    Closed(usize, StreamClosed),
+    Closed(usize, Box<StreamClosed>),
 }
 
 /// See the module.
@@ -345,7 +345,8 @@ impl DatagramMeter {
                 .filter(|(holds, _)| *holds)
                 .map(|(_, code)| *code),
         );
-        self.output.push(Output::Closed(open.index, closed));
+        self.output
+            .push(Output::Closed(open.index, Box::new(closed)));
         self.next_cut_ns = self.following_cut();
     }
 
@@ -438,7 +439,10 @@ impl Open {
             if span.is_measured() {
                 self.measured.rx_of_tx += row.rx_of_tx;
             }
-            output.push(Output::Row(self.index, row.into_row(span, same_clock)));
+            output.push(Output::Row(
+                self.index,
+                Box::new(row.into_row(span, same_clock)),
+            ));
         }
     }
 
@@ -495,7 +499,7 @@ impl Building {
             reordered: Some(self.counts.reordered),
             ..Counters::default()
         };
-        let delay = (!self.delay.is_empty()).then(|| DelayColumns {
+        let delay = (!self.delay.is_empty()).then_some(DelayColumns {
             delay: Some(self.delay),
             delay_bound_ns: Some(0),
             rtt: None,

@@ -23,44 +23,49 @@ impl HostSample {
 /// Samples the calling thread. Made and used by that thread.
 #[derive(Debug)]
 pub(crate) struct HostMeter {
-    cpu_ns: u64,
-    runq_wait_ns: Option<u64>,
-    frozen_ns: u64,
+    /// The account at the last sample.
+    last: HostSample,
+    /// The latest wake-up since it was last asked for, ns.
+    frozen: u64,
 }
 
 impl HostMeter {
     /// Starts from now.
     pub(crate) fn new() -> Self {
         Self {
-            cpu_ns: socket::thread_cpu_ns(),
-            runq_wait_ns: socket::run_queue_wait_ns(),
-            frozen_ns: 0,
+            last: account(),
+            frozen: 0,
         }
     }
 
     /// The changes since the last call.
     pub(crate) fn sample(&mut self) -> HostSample {
-        let cpu_ns = socket::thread_cpu_ns();
-        let runq_wait_ns = socket::run_queue_wait_ns();
-        let sample = HostSample {
-            cpu_ns: cpu_ns.saturating_sub(self.cpu_ns),
-            runq_wait_ns: match (runq_wait_ns, self.runq_wait_ns) {
+        let now = account();
+        let last = std::mem::replace(&mut self.last, now);
+        HostSample {
+            cpu_ns: now.cpu_ns.saturating_sub(last.cpu_ns),
+            runq_wait_ns: match (now.runq_wait_ns, last.runq_wait_ns) {
                 (Some(now), Some(then)) => Some(now.saturating_sub(then)),
                 _ => None,
             },
-        };
-        self.cpu_ns = cpu_ns;
-        self.runq_wait_ns = runq_wait_ns;
-        sample
+        }
     }
 
     /// A wait for `deadline_ns` ended at `now_ns`.
     pub(crate) fn woke(&mut self, deadline_ns: u64, now_ns: u64) {
-        self.frozen_ns = self.frozen_ns.max(now_ns.saturating_sub(deadline_ns));
+        self.frozen = self.frozen.max(now_ns.saturating_sub(deadline_ns));
     }
 
     /// The latest wake-up since the last call, ns.
     pub(crate) fn take_frozen_ns(&mut self) -> u64 {
-        std::mem::take(&mut self.frozen_ns)
+        std::mem::take(&mut self.frozen)
+    }
+}
+
+/// The calling thread's account since it began.
+fn account() -> HostSample {
+    HostSample {
+        cpu_ns: socket::thread_cpu_ns(),
+        runq_wait_ns: socket::run_queue_wait_ns(),
     }
 }

@@ -145,15 +145,21 @@ impl Stream<'_> {
         let context = self.context;
         let front = self.meter.front()?;
         let segment = context.segments()[front];
-        let linked = context.session.link().is_some();
         let is_last = front + 1 == context.segments().len();
-        let last = self.finals.of(context, front).cloned();
-        let complete = last.as_ref().is_some_and(|last| self.meter.finish_at(last));
+        let last = self.finals.of(context, front);
+        let complete = last.is_some_and(|last| self.meter.finish_at(last));
+        // While nothing can end it, the link need not be looked at.
+        let quiet = now_ns < segment.end_ns() && self.ended.is_none() && !context.run.is_stopped();
+        if quiet && !complete {
+            return Some(segment.end_ns().min(now_ns.saturating_add(LOOK_EVERY_NS)));
+        }
+        let known = last.is_some() || context.session.link().is_none();
         let drained_ns = segment
             .end_ns()
             .saturating_add(context.run.assignment.linger_ns)
             .saturating_add(DRAIN_GRACE_NS);
-        let mut deadline_ns = if !linked && !is_last {
+        let by_time = known && last.is_none() && !is_last;
+        let mut deadline_ns = if by_time {
             segment.end_ns()
         } else {
             drained_ns
@@ -163,7 +169,6 @@ impl Stream<'_> {
             deadline_ns = deadline_ns.min(stopped_ns.saturating_add(STOP_DRAIN_NS));
         }
         if let Some(ended) = &self.ended {
-            let known = last.is_some() || !linked;
             let grace_ns = if known { 0 } else { FINAL_GRACE_NS };
             deadline_ns = deadline_ns.min(ended.at_ns.saturating_add(grace_ns));
         }
@@ -172,12 +177,9 @@ impl Stream<'_> {
             let look_ns = if soon { LOOK_SOON_NS } else { LOOK_EVERY_NS };
             return Some(deadline_ns.min(now_ns.saturating_add(look_ns)));
         }
-        let ending = self.ending(
-            last.as_ref().map(|last| last.ended_ns),
-            complete,
-            front,
-            now_ns,
-        );
+        let last = last.cloned();
+        let said_ns = last.as_ref().map(|last| last.ended_ns);
+        let ending = self.ending(said_ns, complete, front, now_ns);
         self.sample();
         self.meter.close_front(now_ns, last.as_ref(), ending);
         None

@@ -56,7 +56,10 @@ pub(crate) fn run(
     let mut stream = Stream {
         context,
         socket,
-        batch: ReceiveBatch::new(slots, if gro { BUNDLE_BYTES } else { LENGTH }),
+        batch: Some(ReceiveBatch::new(
+            slots,
+            if gro { BUNDLE_BYTES } else { LENGTH },
+        )),
         slots,
         gro,
         meter,
@@ -75,7 +78,8 @@ pub(crate) fn run(
 struct Stream<'a> {
     context: &'a StreamContext,
     socket: &'a UdpSocket,
-    batch: ReceiveBatch,
+    /// Always there but while its datagrams are being counted.
+    batch: Option<ReceiveBatch>,
     slots: usize,
     gro: bool,
     meter: DatagramMeter,
@@ -134,11 +138,18 @@ impl Stream<'_> {
 
     /// One call's worth of datagrams; how many messages it was.
     fn take_in(&mut self) -> Result<usize, String> {
-        let count = match self.batch.receive(self.socket) {
-            Ok(0) => return Ok(0),
-            Ok(count) => count,
-            Err(error) => return Err(crate::session::describe(&error)),
-        };
+        let mut batch = self.batch.take().expect("put back after every use");
+        let count = batch
+            .receive(self.socket)
+            .map_err(|error| crate::session::describe(&error));
+        if matches!(count, Ok(1..)) {
+            self.count_all(&batch);
+        }
+        self.batch = Some(batch);
+        count
+    }
+
+    fn count_all(&mut self, batch: &ReceiveBatch) {
         let context = self.context;
         let now_ns = context.now_ns();
         let offset = realtime_offset(context.clock());
@@ -148,13 +159,9 @@ impl Stream<'_> {
         if stepped {
             self.meter.mark(Flags::CLOCK_STEP);
         }
-        // The batch is lent to the loop below, which needs the rest of the stream.
-        let batch = std::mem::replace(&mut self.batch, ReceiveBatch::new(1, 1));
         for datagram in batch.datagrams() {
             self.count(&datagram, now_ns, stepped);
         }
-        self.batch = batch;
-        Ok(count)
     }
 
     #[inline]

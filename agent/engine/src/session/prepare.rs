@@ -269,10 +269,7 @@ impl Session {
             let sent = send_control(&attached, tag, ProbeKind::Hello, u64::from(attempt), now_ns);
             *control += u64::from(sent && self.spec.end == End::Tx);
             let until_ns = now_ns + HELLO_EVERY.as_nanos() as u64;
-            loop {
-                let StreamSocket::Udp(socket) = &attached.socket else {
-                    break;
-                };
+            while let StreamSocket::Udp(socket) = &attached.socket {
                 let ready = wait_readable(clock, socket, Some(&run.stop), until_ns);
                 if ready == Ready::Socket && socket.take_errors().icmp > 0 {
                     problem = Failure::new(

@@ -11,7 +11,7 @@ use super::{Attached, Failure, Session, StreamSocket, drain_control};
 use crate::clock::Clock;
 use crate::engine::{Event, FailureCode};
 use crate::meter::flow::StreamClosed;
-use crate::run::Run;
+use crate::run::{Run, spawn};
 use crate::socket::{PollFd, TcpConnection, Transfer, poll, set_timer_slack_ns};
 use crate::wait::wait_until;
 use crate::{generator, receiver};
@@ -162,9 +162,8 @@ fn serve_early(run: &Run, stream: &mut Attached, tag: u32, end: End) -> Result<(
         drain_control(run, stream, tag, end);
         return Ok(());
     };
-    let reason = match peek_end(connection) {
-        None => return Ok(()),
-        Some(reason) => reason,
+    let Some(reason) = peek_end(connection) else {
+        return Ok(());
     };
     Err(Failure::new(
         FailureCode::Broken,
@@ -201,7 +200,7 @@ fn run_streams(run: &Arc<Run>, session: &Arc<Session>, streams: Vec<Attached>, t
         }
         let (run, session) = (Arc::clone(&context.run), Arc::clone(&context.session));
         let name = format!("weir-{}.{stream}", session.spec.session);
-        match run.spawn(&name, move || run_stream(&context, attached)) {
+        match spawn(&name, move || run_stream(&context, attached)) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 let reason = format!("start a thread: {error}");

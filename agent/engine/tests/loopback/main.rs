@@ -1,5 +1,8 @@
 //! Whole runs over loopback: two engines in one process, real sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod pair;
+mod rates;
 mod tcp;
 mod udp;

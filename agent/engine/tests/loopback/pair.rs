@@ -189,7 +189,7 @@ pub(crate) fn assignment(sessions: Vec<SessionSpec>) -> Assignment {
         .map(Segment::end_ns);
     Assignment {
         run: RunId(7),
-        nonce: 0x5eed_0f_7e57,
+        nonce: 0x5eed_0007,
         seed: 42,
         interval_ns: 100 * MS,
         linger_ns: 1000 * MS,
