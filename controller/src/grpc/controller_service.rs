@@ -171,7 +171,7 @@ impl ControllerService for OperatorGateway {
         require_operator(&request)?;
         let run = self.find(&request.into_inner().run).await?;
         if let Some(watch) = self.runs.watch(run).await {
-            return Ok(Response::new(follow(watch)));
+            return Ok(Response::new(follow(watch, &self.shutdown)));
         }
         // Closed: its only news is the result.
         let result = self.runs.result(run).await.map_err(|error| of_run(&error))?;
@@ -288,11 +288,17 @@ impl ControllerService for OperatorGateway {
 
 /// The past, then what comes; ends with the run. A watcher that fell behind
 /// misses progress: a change of state that it missed is in its next message.
-fn follow(watch: Watch) -> WatchStream {
+fn follow(watch: Watch, shutdown: &Shutdown) -> WatchStream {
     let past = tokio_stream::iter(watch.past.into_iter().map(Ok));
     let Some(receiver) = watch.live else { return Box::pin(past) };
     let (sender, live) = mpsc::channel(64);
-    tokio::spawn(forward(receiver, sender));
+    let token = shutdown.token();
+    shutdown.spawn(async move {
+        tokio::select! {
+            () = forward(receiver, sender) => {}
+            () = token.cancelled() => {}
+        }
+    });
     Box::pin(past.chain(ReceiverStream::new(live)))
 }
 

@@ -210,8 +210,10 @@ impl Director {
     fn plan(&self, source: CampaignText, reply: Reply<Plan>) {
         let facts = self.registry.facts(self.clock.now_ns());
         tokio::task::spawn_blocking(move || {
-            let planned = parse(&source)
-                .and_then(|campaign| planner::plan(&campaign, &facts, 0).map_err(RunError::plan));
+            let planned = parse(&source).and_then(|campaign| {
+                planner::plan(&campaign, &facts, 0)
+                    .map_err(|error| RunError::plan(&error, &source, &campaign))
+            });
             reply.send(planned).ok();
         });
     }
@@ -227,9 +229,10 @@ impl Director {
         let tag_seed = draw()?;
         let nonce = draw()?;
         // Planned before it gets a number: a campaign that cannot run is no run.
-        let (campaign, plan) = blocking(move || {
-            let plan = planner::plan(&campaign, &facts, tag_seed).map_err(RunError::plan)?;
-            Ok((campaign, plan))
+        let (campaign, plan, source) = blocking(move || {
+            let plan = planner::plan(&campaign, &facts, tag_seed)
+                .map_err(|error| RunError::plan(&error, &source, &campaign))?;
+            Ok((campaign, plan, source))
         })
         .await?;
         let kernels = kernels(&plan);

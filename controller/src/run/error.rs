@@ -1,10 +1,10 @@
 //! Why something asked of the runs could not be done.
 
-use weir_common::campaign::CampaignError;
+use weir_common::campaign::{Campaign, CampaignError};
 use weir_common::id::RunId;
 
 use crate::planner::PlanError;
-use crate::store::StoreError;
+use crate::store::{CampaignText, StoreError};
 
 /// Why something asked of the runs could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,12 @@ impl RunError {
         Self::Campaign(error.to_string())
     }
 
-    pub(super) fn plan(error: PlanError) -> Self {
-        Self::Plan(error.to_string())
+    /// With the line of the file at fault, when there is a file.
+    pub(super) fn plan(error: &PlanError, source: &CampaignText, campaign: &Campaign) -> Self {
+        let line = error.line(&source.toml, campaign).filter(|_| !source.file.is_empty());
+        Self::Plan(match line {
+            Some(line) => format!("{}:{line}: {error}", source.file),
+            None => error.to_string(),
+        })
     }
 }

@@ -1,0 +1,612 @@
+//! The life of one run as a pure state machine: events in, effects out.
+//!
+//! ```text
+//!               every session ready or failed,
+//!               or `settle` is over                T0 committed
+//!  Preparing ───────────────────────────▶ Starting ────────────▶ Running
+//!      │ nothing ready, or stop               │ stop               │ every manifest came,
+//!      ▼                                      ▼                    ▼ or the grace is over
+//!    Closed ◀───────────────────────────── Stopping ◀──stop── (Running) ──▶ Closed
+//! ```
+//!
+//! Conditions, in the order of the code:
+//! 1. A listening end's port is handed to the dialling end as soon as it is known.
+//! 2. A session is ready when both its ends are; failed as soon as one is, and
+//!    then both ends are told not to start: the one that is blamed need not know.
+//! 3. An agent that refuses its whole assignment is not sent it again: it
+//!    follows whole snapshots, and this one would hold up its other runs. What
+//!    it accepted before T0 goes on whatever it refuses later.
+//! 4. T0 is chosen only when no session is undecided; one dead target never
+//!    blocks the others for longer than `settle` and a grace.
+//! 5. After T0 nothing is awaited but manifests. An agent that aborted owes
+//!    none, nor does an end that says it could not start; one that was stopped
+//!    still does, since its records come by another connection than its status.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_common::assignment::{Assignment, Desired, Order, StartAt, Target};
+use weir_common::id::{AgentName, FlowId, RunId, SessionId};
+use weir_common::record::End;
+
+use crate::plan::{OnLostAgent, Plan, PlannedSession};
+use crate::store::{AssignmentState, SessionState};
+
+/// How long the other agents are waited for beyond `settle`: a round of
+/// messages on a busy machine, with room.
+const PREPARE_GRACE_NS: u64 = 10_000_000_000;
+/// How long manifests are waited for beyond end + linger: TCP may drain for
+/// `linger` + 10 s, and a lost agent is known after 15 s.
+const CLOSE_GRACE_NS: u64 = 15_000_000_000;
+/// How long agents have to come back after a restart of the controller.
+const RESUME_GRACE_NS: u64 = 30_000_000_000;
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Agents bind, resolve and reach their peers.
+    Preparing,
+    /// T0 is being committed.
+    Starting,
+    /// T0 is committed.
+    Running,
+    /// A stop was ordered; manifests are awaited.
+    Stopping,
+    /// Nothing more is awaited.
+    Closed,
+}
+
+/// What happens to a run.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// An agent told how one end of a session stands.
+    Session {
+        /// The agent.
+        agent: AgentName,
+        /// The session.
+        session: SessionId,
+        /// Which end.
+        end: End,
+        /// How it stands.
+        state: SessionState,
+    },
+    /// An agent told how its assignment stands.
+    Assignment {
+        /// The agent.
+        agent: AgentName,
+        /// How.
+        state: AssignmentState,
+        /// Why, for the last ones.
+        reason: String,
+    },
+    /// An agent refused sessions of its assignment, or (empty) all of it.
+    Refused {
+        /// The agent.
+        agent: AgentName,
+        /// The sessions.
+        sessions: Vec<SessionId>,
+        /// The field and what is wrong with it.
+        reason: String,
+    },
+    /// A manifest is stored.
+    Manifest {
+        /// The flow.
+        flow: FlowId,
+        /// Which end.
+        end: End,
+    },
+    /// T0 is committed.
+    Started(StartAt),
+    /// An agent has not been heard for 15 s.
+    AgentLost(AgentName),
+    /// Somebody wants the run to stop.
+    Stop {
+        /// Why.
+        reason: String,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// The desired state of this agent has changed.
+    Publish(AgentName),
+    /// A session is decided: `None` = ready, else code and reason.
+    Decided(SessionId, Option<(End, String, String)>),
+    /// Choose T0, commit it, and come back with [`Event::Started`].
+    ChooseStart,
+    /// The run entered this state.
+    Entered(State),
+}
+
+/// One end of a session as far as it is known.
+#[derive(Debug, Clone, Copy, Default)]
+struct EndStanding {
+    port: Option<u16>,
+    ready: bool,
+}
+
+/// A session as far as it is known.
+#[derive(Debug, Clone, Default)]
+struct Standing {
+    tx: EndStanding,
+    rx: EndStanding,
+    /// Set once: the end that failed, code, reason.
+    failed: Option<(End, String, String)>,
+    /// Both ends ready; told once.
+    ready: bool,
+}
+
+impl Standing {
+    fn end_mut(&mut self, end: End) -> &mut EndStanding {
+        match end {
+            End::Tx => &mut self.tx,
+            End::Rx => &mut self.rx,
+        }
+    }
+
+    fn is_decided(&self) -> bool {
+        self.ready || self.failed.is_some()
+    }
+}
+
+/// One run.
+///
+/// Invariants: `start` is set in `Running` and never changes; `due` is empty
+/// before that, and holds no end that said it could not start.
+#[derive(Debug)]
+pub struct Machine {
+    run: RunId,
+    plan: Plan,
+    assignments: BTreeMap<AgentName, Assignment>,
+    state: State,
+    sessions: BTreeMap<SessionId, Standing>,
+    due: BTreeSet<(FlowId, End)>,
+    silences: BTreeMap<AgentName, String>,
+    /// Agents that refused their whole assignment.
+    refusers: BTreeSet<AgentName>,
+    start: Option<StartAt>,
+    stop: Option<String>,
+    deadline_ns: u64,
+}
+
+impl Machine {
+    /// A run about to be prepared. `now_ns` is the host's monotonic clock.
+    pub fn new(
+        run: RunId,
+        plan: Plan,
+        assignments: BTreeMap<AgentName, Assignment>,
+        now_ns: u64,
+    ) -> Self {
+        let sessions =
+            plan.sessions.iter().map(|session| (session.id, Standing::default())).collect();
+        let deadline_ns =
+            now_ns.saturating_add(plan.settle_ns).saturating_add(PREPARE_GRACE_NS);
+        Self {
+            run,
+            plan,
+            assignments,
+            state: State::Preparing,
+            sessions,
+            due: BTreeSet::new(),
+            silences: BTreeMap::new(),
+            refusers: BTreeSet::new(),
+            start: None,
+            stop: None,
+            deadline_ns,
+        }
+    }
+
+    /// Preparation begins now: a queued run has waited.
+    pub fn restart_preparing(&mut self, now_ns: u64) {
+        if self.state == State::Preparing {
+            self.deadline_ns =
+                now_ns.saturating_add(self.plan.settle_ns).saturating_add(PREPARE_GRACE_NS);
+        }
+    }
+
+    /// A run that had started before the controller was restarted.
+    ///
+    /// `failed` are the sessions that never started, `closed` the manifests
+    /// stored. Agents that gave up say so again when they come back.
+    pub fn resume(
+        mut self,
+        start: StartAt,
+        stop: Option<String>,
+        failed: Vec<(SessionId, End, String, String)>,
+        closed: &BTreeSet<(FlowId, End)>,
+        now_ns: u64,
+    ) -> Self {
+        for (session, end, code, reason) in failed {
+            if let Some(standing) = self.sessions.get_mut(&session) {
+                standing.failed = Some((end, code, reason));
+            }
+        }
+        for standing in self.sessions.values_mut() {
+            standing.ready = standing.failed.is_none();
+        }
+        self.state = if stop.is_some() { State::Stopping } else { State::Running };
+        self.stop = stop;
+        self.await_manifests();
+        self.due.retain(|due| !closed.contains(due));
+        let mut deadline_ns = self.close_deadline(&start);
+        if self.state == State::Stopping {
+            deadline_ns = deadline_ns.min(self.stop_deadline(now_ns));
+        }
+        self.deadline_ns = deadline_ns.max(now_ns.saturating_add(RESUME_GRACE_NS));
+        self.start = Some(start);
+        self
+    }
+
+    /// The run's number.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// T0, once committed.
+    pub fn start(&self) -> Option<&StartAt> {
+        self.start.as_ref()
+    }
+
+    /// Why it was stopped, if it was.
+    pub fn stop_reason(&self) -> Option<&str> {
+        self.stop.as_deref()
+    }
+
+    /// Sessions ready, failed and in all.
+    pub fn tally(&self) -> (u32, u32, u32) {
+        let count = |pick: fn(&Standing) -> bool| {
+            self.sessions.values().filter(|standing| pick(standing)).count() as u32
+        };
+        (count(|s| s.ready && s.failed.is_none()), count(|s| s.failed.is_some()), count(|_| true))
+    }
+
+    /// Why a session failed: the end, a code and a reason.
+    pub fn failure(&self, session: SessionId) -> Option<&(End, String, String)> {
+        self.sessions.get(&session)?.failed.as_ref()
+    }
+
+    /// Why nothing more comes from an agent, if that is known.
+    pub fn silence(&self, agent: &AgentName) -> Option<&str> {
+        self.silences.get(agent).map(String::as_str)
+    }
+
+    /// When [`Event::Tick`] is wanted at the latest, on the monotonic clock.
+    pub fn deadline_ns(&self) -> Option<u64> {
+        (self.state != State::Closed).then_some(self.deadline_ns)
+    }
+
+    /// What an agent is to do now; `None` when nothing any more, or when it
+    /// refused all of it.
+    pub fn desired(&self, agent: &AgentName) -> Option<Desired> {
+        if self.state == State::Closed || self.refusers.contains(agent) {
+            return None;
+        }
+        let assignment = self.assignments.get(agent)?.clone();
+        let mut targets = Vec::new();
+        let mut excluded = Vec::new();
+        for spec in &assignment.sessions {
+            let Some(standing) = self.sessions.get(&spec.session) else { continue };
+            if standing.failed.is_some() {
+                excluded.push(spec.session);
+            }
+            let peer = match spec.end {
+                End::Tx => standing.rx,
+                End::Rx => standing.tx,
+            };
+            if let Some(port) = peer.port.filter(|_| spec.dials) {
+                targets.push(Target { session: spec.session, port });
+            }
+        }
+        let order = match (&self.stop, &self.start) {
+            (Some(reason), _) => Order::Stop { reason: reason.clone() },
+            (None, Some(start)) => Order::Start(start.clone()),
+            (None, None) => Order::Prepare,
+        };
+        Some(Desired { assignment, targets, excluded, order })
+    }
+
+    /// Takes one event. Effects are to be carried out in order.
+    pub fn handle(&mut self, now_ns: u64, event: Event) -> Vec<Effect> {
+        if self.state == State::Closed {
+            return Vec::new();
+        }
+        let mut effects = Vec::new();
+        match event {
+            Event::Session { agent, session, end, state } => {
+                self.session(&agent, session, end, state, &mut effects);
+            }
+            Event::Assignment { agent, state, reason } => {
+                self.assignment(&agent, state, &reason, &mut effects);
+            }
+            Event::Refused { agent, sessions, reason } => {
+                self.refused(&agent, &sessions, &reason, &mut effects);
+            }
+            Event::Manifest { flow, end } => {
+                self.due.remove(&(flow, end));
+            }
+            Event::Started(start) => self.started(start, &mut effects),
+            Event::AgentLost(agent) => self.lost(&agent, now_ns, &mut effects),
+            Event::Stop { reason } => self.stop(now_ns, reason, &mut effects),
+            Event::Tick => self.tick(now_ns, &mut effects),
+        }
+        self.advance(&mut effects);
+        effects
+    }
+
+    fn session(
+        &mut self,
+        agent: &AgentName,
+        session: SessionId,
+        end: End,
+        state: SessionState,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(planned) = self.plan.session(session) else { return };
+        // Only the agent that is this end may speak for it.
+        if party(planned, end) != agent {
+            return;
+        }
+        let (dials, dialler) = (planned.dials, party(planned, planned.dials).clone());
+        let Some(standing) = self.sessions.get_mut(&session) else { return };
+        match state {
+            // Nobody would dial the end that dials.
+            SessionState::Listening { .. } if end == dials => {}
+            SessionState::Listening { port } => {
+                if standing.end_mut(end).port.replace(port) != Some(port) {
+                    effects.push(Effect::Publish(dialler));
+                }
+            }
+            SessionState::Ready { .. } => {
+                standing.end_mut(end).ready = true;
+                if standing.tx.ready && standing.rx.ready && !standing.is_decided() {
+                    standing.ready = true;
+                    effects.push(Effect::Decided(session, None));
+                }
+            }
+            SessionState::Failed { code, reason } => self.fail(session, end, code, reason, effects),
+        }
+    }
+
+    fn assignment(
+        &mut self,
+        agent: &AgentName,
+        state: AssignmentState,
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        match state {
+            AssignmentState::Aborted | AssignmentState::Refused => {
+                self.agent_out(agent, "aborted", reason, effects);
+            }
+            // It ends early by itself: a signal, or a lease.
+            AssignmentState::Stopped if self.start.is_none() => {
+                self.agent_out(agent, "stopped", reason, effects);
+            }
+            // Finished, stopped, or under way: its manifests come.
+            _ => {
+                self.silences.remove(agent);
+            }
+        }
+    }
+
+    /// Fails a session once. Before T0 both ends are told; after it the end
+    /// that says so owes no manifest, and the other one goes on.
+    fn fail(
+        &mut self,
+        session: SessionId,
+        end: End,
+        code: String,
+        reason: String,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(planned) = self.plan.session(session) else { return };
+        let Some(standing) = self.sessions.get_mut(&session) else { return };
+        for segment in &planned.segments {
+            self.due.remove(&(segment.flow, end));
+        }
+        if standing.failed.is_some() {
+            return;
+        }
+        standing.failed = Some((end, code.clone(), reason.clone()));
+        effects.push(Effect::Decided(session, Some((end, code, reason))));
+        if self.start.is_none() {
+            effects.push(Effect::Publish(planned.from.clone()));
+            effects.push(Effect::Publish(planned.to.clone()));
+        }
+    }
+
+    /// Nothing more comes from an agent: its sessions fail before T0, its
+    /// manifests are not awaited after it.
+    fn agent_out(&mut self, agent: &AgentName, code: &str, why: &str, effects: &mut Vec<Effect>) {
+        if !self.assignments.contains_key(agent) {
+            return;
+        }
+        self.silences.insert(agent.clone(), why.to_owned());
+        let ends: Vec<(SessionId, End)> = self
+            .plan
+            .sessions
+            .iter()
+            .flat_map(|session| {
+                [(session, End::Tx), (session, End::Rx)]
+                    .into_iter()
+                    .filter(|(session, end)| party(session, *end) == agent)
+                    .map(|(session, end)| (session.id, end))
+            })
+            .collect();
+        for (session, end) in ends {
+            if self.start.is_none() {
+                self.fail(session, end, code.into(), format!("{agent}: {why}"), effects);
+            } else if let Some(planned) = self.plan.session(session) {
+                for segment in &planned.segments {
+                    self.due.remove(&(segment.flow, end));
+                }
+            }
+        }
+    }
+
+    fn refused(
+        &mut self,
+        agent: &AgentName,
+        sessions: &[SessionId],
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.assignments.contains_key(agent) {
+            return;
+        }
+        if self.start.is_some() {
+            // What it accepted before goes on: its manifests stay due until the deadline.
+            self.silences.insert(agent.clone(), format!("refused: {reason}"));
+            return;
+        }
+        if sessions.is_empty() {
+            self.agent_out(agent, "refused", reason, effects);
+            if self.refusers.insert(agent.clone()) {
+                effects.push(Effect::Publish(agent.clone()));
+            }
+            return;
+        }
+        for &session in sessions {
+            let Some(planned) = self.plan.session(session) else { continue };
+            let mine = [End::Tx, End::Rx].into_iter().find(|end| party(planned, *end) == agent);
+            let Some(end) = mine else { continue };
+            self.fail(session, end, "policy".into(), format!("{agent}: {reason}"), effects);
+        }
+    }
+
+    fn lost(&mut self, agent: &AgentName, now_ns: u64, effects: &mut Vec<Effect>) {
+        if !self.assignments.contains_key(agent) {
+            return;
+        }
+        if self.start.is_none() {
+            self.agent_out(agent, "lost", "the agent is lost", effects);
+        } else {
+            // It may come back and deliver: its manifests stay due until the deadline.
+            self.silences.insert(agent.clone(), "the agent is lost".into());
+        }
+        if self.plan.lost_agent == OnLostAgent::Fail {
+            self.stop(now_ns, format!("agent {agent} is lost"), effects);
+        }
+    }
+
+    fn stop(&mut self, now_ns: u64, reason: String, effects: &mut Vec<Effect>) {
+        if self.stop.is_some() {
+            return;
+        }
+        self.stop = Some(reason);
+        effects.extend(self.assignments.keys().cloned().map(Effect::Publish));
+        if self.start.is_none() {
+            self.enter(State::Closed, effects);
+        } else {
+            self.deadline_ns = self.deadline_ns.min(self.stop_deadline(now_ns));
+            self.enter(State::Stopping, effects);
+        }
+    }
+
+    fn started(&mut self, start: StartAt, effects: &mut Vec<Effect>) {
+        if self.state != State::Starting {
+            return;
+        }
+        self.deadline_ns = self.close_deadline(&start);
+        self.start = Some(start);
+        self.await_manifests();
+        effects.extend(self.assignments.keys().cloned().map(Effect::Publish));
+        self.enter(State::Running, effects);
+    }
+
+    fn tick(&mut self, now_ns: u64, effects: &mut Vec<Effect>) {
+        if now_ns < self.deadline_ns {
+            return;
+        }
+        match self.state {
+            State::Preparing => {
+                let undecided: Vec<SessionId> = self
+                    .sessions
+                    .iter()
+                    .filter(|(_, standing)| !standing.is_decided())
+                    .map(|(session, _)| *session)
+                    .collect();
+                for session in undecided {
+                    let Some(planned) = self.plan.session(session) else { continue };
+                    let standing = &self.sessions[&session];
+                    let end = if standing.rx.ready { End::Tx } else { End::Rx };
+                    let reason = format!("{} did not get ready in time", party(planned, end));
+                    self.fail(session, end, "unreachable".into(), reason, effects);
+                }
+            }
+            // T0 could not be committed; whoever carries out effects retries or stops.
+            State::Starting | State::Closed => {}
+            State::Running | State::Stopping => self.enter(State::Closed, effects),
+        }
+    }
+
+    /// Moves on when nothing is awaited any more.
+    fn advance(&mut self, effects: &mut Vec<Effect>) {
+        match self.state {
+            State::Preparing if self.sessions.values().all(Standing::is_decided) => {
+                if self.sessions.values().any(|standing| standing.failed.is_none()) {
+                    self.enter(State::Starting, effects);
+                    effects.push(Effect::ChooseStart);
+                } else {
+                    self.enter(State::Closed, effects);
+                    effects.extend(self.assignments.keys().cloned().map(Effect::Publish));
+                }
+            }
+            State::Running | State::Stopping if self.due.is_empty() => {
+                self.enter(State::Closed, effects);
+            }
+            _ => {}
+        }
+    }
+
+    fn enter(&mut self, state: State, effects: &mut Vec<Effect>) {
+        self.state = state;
+        effects.push(Effect::Entered(state));
+    }
+
+    fn await_manifests(&mut self) {
+        let started = self.plan.sessions.iter().filter(|session| {
+            self.sessions.get(&session.id).is_some_and(|standing| standing.failed.is_none())
+        });
+        self.due = started
+            .flat_map(|session| &session.segments)
+            .flat_map(|segment| [(segment.flow, End::Tx), (segment.flow, End::Rx)])
+            .collect();
+    }
+
+    /// How long a run is waited for that is stopped now.
+    fn stop_deadline(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_add(self.plan.linger_ns).saturating_add(CLOSE_GRACE_NS)
+    }
+
+    fn close_deadline(&self, start: &StartAt) -> u64 {
+        start
+            .mono_ns
+            .saturating_add(self.plan.end_ns)
+            .saturating_add(self.plan.linger_ns)
+            .saturating_add(CLOSE_GRACE_NS)
+    }
+}
+
+/// The agent at an end of a session.
+fn party(session: &PlannedSession, end: End) -> &AgentName {
+    match end {
+        End::Tx => &session.from,
+        End::Rx => &session.to,
+    }
+}
+
+#[cfg(test)]
+mod tests;
