@@ -1,0 +1,299 @@
+//! An agent as a value.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use weir_common::id::{AgentName, BootId, RunId};
+use weir_common::label::Labels;
+use weir_common::record::Entry;
+use weir_engine::clock::MonotonicClock;
+use weir_engine::engine::{Engine, EngineConfig, Event, Sink};
+use weir_engine::socket::DirectProvider;
+use weir_proto::agent::v1 as pb;
+use weir_runtime::{Endpoint, HostClock};
+
+use crate::inventory;
+use crate::link::{control, records};
+use crate::outbox::{MemoryOutbox, Outbox};
+use crate::policy::{LivePolicy, LocalPolicy};
+use crate::runs::Runs;
+use crate::state::{Accepted, Identity, State, StateError};
+use crate::supervisor::{Message, Supervisor};
+use crate::traffic::Traffic;
+
+/// What makes one agent.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// Where its controller listens.
+    pub controller: Endpoint,
+    /// Its name.
+    pub name: AgentName,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its data directory; no other agent may use it.
+    pub data: PathBuf,
+    /// Whether loopback destinations are allowed.
+    pub lab: bool,
+    /// Port at which receivers listen if it is free.
+    pub port: u16,
+    /// Bytes of records kept for the controller before generators are stopped.
+    pub outbox_bytes: usize,
+}
+
+impl AgentConfig {
+    /// Port at which receivers listen unless told otherwise.
+    pub const DEFAULT_PORT: u16 = 7900;
+
+    /// An agent without labels, not in a lab, with the usual limits.
+    pub fn new(controller: Endpoint, name: AgentName, data: impl Into<PathBuf>) -> Self {
+        Self {
+            controller,
+            name,
+            labels: Labels::new(),
+            data: data.into(),
+            lab: false,
+            port: Self::DEFAULT_PORT,
+            outbox_bytes: MemoryOutbox::LIMIT_BYTES,
+        }
+    }
+}
+
+/// Why an agent cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Its data directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// /proc is not there.
+    #[error("read /proc/sys/kernel/random/boot_id: is /proc mounted?")]
+    Kernel(#[source] std::io::Error),
+}
+
+/// What the tasks of one agent share.
+pub(crate) struct Shared {
+    pub(crate) controller: Endpoint,
+    pub(crate) labels: Labels,
+    pub(crate) identity: Identity,
+    pub(crate) kernel_boot_id: String,
+    pub(crate) clock: HostClock,
+    pub(crate) policy: Arc<LivePolicy>,
+    pub(crate) state: State,
+    pub(crate) core: Mutex<Core>,
+    outbox: Mutex<Box<dyn Outbox>>,
+    /// There are new entries in the outbox; the records stream waits for it.
+    pub(crate) outbox_grew: Notify,
+    /// Entries of the outbox were acknowledged; a supervisor that ends waits for it.
+    pub(crate) outbox_shrank: Notify,
+    /// Epoch of the control session while there is one.
+    pub(crate) session: watch::Sender<Option<u64>>,
+    pub(crate) inbox: mpsc::UnboundedSender<Message>,
+}
+
+/// The core and where its reports go.
+///
+/// Invariant: what goes up is sent under the lock, so that reports and the
+/// replay at the begin of a session keep their order.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) runs: Runs,
+    pub(crate) accepted: Accepted,
+    /// The control stream while there is one.
+    pub(crate) uplink: Option<mpsc::UnboundedSender<pb::ControlRequest>>,
+}
+
+impl Core {
+    /// Sends a message up, if there is a session.
+    pub(crate) fn send(&self, message: pb::control_request::Message) {
+        if let Some(uplink) = &self.uplink {
+            // A session that has just ended: the next one begins with a replay.
+            let _ended = uplink
+                .send(pb::ControlRequest {
+                    message: Some(message),
+                })
+                .is_err();
+        }
+    }
+}
+
+impl Shared {
+    /// The core, locked. Never across an await.
+    pub(crate) fn core(&self) -> std::sync::MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The outbox, locked. Never across an await.
+    pub(crate) fn outbox(&self) -> std::sync::MutexGuard<'_, Box<dyn Outbox>> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Entries up to `seq` are stored by the controller.
+    pub(crate) fn acknowledged(&self, seq: u64) {
+        self.outbox().ack(seq);
+        self.outbox_shrank.notify_one();
+    }
+
+    /// Whether traffic runs or records wait: a reason to hurry back to the controller.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.core().runs.is_busy() || !self.outbox().is_empty()
+    }
+
+    fn append(&self, entry: &Entry) {
+        let (was_full, is_full) = {
+            let mut outbox = self.outbox();
+            let was_full = outbox.is_full();
+            outbox.append(entry);
+            (was_full, outbox.is_full())
+        };
+        self.outbox_grew.notify_one();
+        if is_full && !was_full {
+            self.tell(Message::OutboxFull);
+        }
+    }
+
+    /// Tells the supervisor.
+    pub(crate) fn tell(&self, message: Message) {
+        // Nobody listens once the agent has ended; then nothing matters any more.
+        let _ended = self.inbox.send(message).is_err();
+    }
+}
+
+/// Where the engine's events go: rows into the outbox at once, the rest to the
+/// supervisor.
+pub(crate) struct AgentSink(pub(crate) Arc<Shared>);
+
+impl Sink for AgentSink {
+    fn event(&self, run: RunId, event: Event) {
+        match event {
+            Event::Record(record) => self.0.append(&Entry::Record(record)),
+            Event::Closed(closed) => {
+                self.0.append(&Entry::Closed(closed.clone()));
+                self.0.tell(Message::Event(run, Event::Closed(closed)));
+            }
+            event => self.0.tell(Message::Event(run, event)),
+        }
+    }
+}
+
+/// One agent, ready to run. Its data directory is locked while it lives.
+pub struct Agent {
+    shared: Arc<Shared>,
+    supervisor: Supervisor,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent")
+            .field("identity", &self.shared.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// Opens the data directory, counts the start, and makes the engine. Does
+    /// blocking reads of some milliseconds.
+    ///
+    /// # Errors
+    /// The data directory is in use, unreadable or damaged; /proc is missing.
+    pub fn build(config: AgentConfig) -> Result<Self, AgentError> {
+        let port = config.port;
+        Self::with_traffic(config, |policy, kernel_boot_id| {
+            Arc::new(Engine::new(EngineConfig {
+                clock: Arc::new(MonotonicClock::from_host()),
+                sockets: Arc::new(DirectProvider),
+                policy,
+                default_port: port,
+                clock_domain: kernel_boot_id,
+            }))
+        })
+    }
+
+    /// As [`build`](Self::build), with something else in the engine's place.
+    /// `make` gets the local policy and the kernel's boot id.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn with_traffic(
+        config: AgentConfig,
+        make: impl FnOnce(Arc<dyn weir_engine::engine::Policy>, String) -> Arc<dyn Traffic>,
+    ) -> Result<Self, AgentError> {
+        let state = State::open(config.data)?;
+        let identity = state.identity(config.name)?;
+        let (accepted, journal) = state.load()?;
+        let runs = Runs::after_restart(journal);
+        // What ended with the last process is over, whatever happens to this one.
+        state.keep_journal(&runs.journal())?;
+        let kernel_boot_id = weir_runtime::host::kernel_boot_id().map_err(AgentError::Kernel)?;
+        let host = inventory::read();
+        let policy = Arc::new(LivePolicy::new(LocalPolicy {
+            lab: config.lab,
+            connected: host.connected,
+            max_sessions: host.inventory.max_sessions as usize,
+        }));
+        let traffic = make(policy.clone(), kernel_boot_id.clone());
+        let (inbox, messages) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            controller: config.controller,
+            labels: config.labels,
+            identity,
+            kernel_boot_id,
+            clock: HostClock::from_host(),
+            policy,
+            state,
+            core: Mutex::new(Core {
+                runs,
+                accepted,
+                uplink: None,
+            }),
+            outbox: Mutex::new(Box::new(MemoryOutbox::new(config.outbox_bytes))),
+            outbox_grew: Notify::new(),
+            outbox_shrank: Notify::new(),
+            session: watch::Sender::new(None),
+            inbox,
+        });
+        let supervisor = Supervisor::new(shared.clone(), messages, traffic);
+        Ok(Self { shared, supervisor })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &AgentName {
+        &self.shared.identity.name
+    }
+
+    /// This start's identity.
+    pub fn boot(&self) -> BootId {
+        self.shared.identity.boot
+    }
+
+    /// Counter of starts in its data directory.
+    pub fn generation(&self) -> u64 {
+        self.shared.identity.generation
+    }
+
+    /// Runs until the token is cancelled; then stops its runs, delivers what it
+    /// can within a grace of 3 s, and ends. Losing the controller ends nothing.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { shared, supervisor } = self;
+        let identity = &shared.identity;
+        tracing::info!(
+            agent = %identity.name,
+            controller = %shared.controller,
+            boot = %identity.boot,
+            generation = identity.generation,
+            "started"
+        );
+        let links = CancellationToken::new();
+        // One task for all of an agent: these futures mostly wait.
+        let supervised = async {
+            supervisor.run(shutdown).await;
+            links.cancel();
+        };
+        tokio::join!(
+            Box::pin(supervised),
+            Box::pin(control::keep(&shared, &links)),
+            Box::pin(records::keep(&shared, &links)),
+        );
+        tracing::info!(agent = %shared.identity.name, "ended");
+    }
+}

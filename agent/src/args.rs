@@ -1,0 +1,309 @@
+//! `weir agent` and `weir-agent`: flags, environment and files become a
+//! configuration.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use weir_common::label::{LabelError, Labels};
+use weir_runtime::directory::{DirectoryError, default_data_dir};
+use weir_runtime::{Endpoint, Shutdown, log};
+
+use crate::agent::{Agent, AgentConfig, AgentError};
+use crate::inventory;
+use crate::name::{Candidates, NameError};
+use crate::outbox::MemoryOutbox;
+use crate::supervisor::chain;
+
+/// Environment variables of this prefix are labels: `WEIR_LABEL_ASN=150`.
+const LABEL_PREFIX: &str = "WEIR_LABEL_";
+/// Exit code of a usage error.
+const USAGE: u8 = 2;
+/// Exit code of an agent that cannot run.
+const INFRASTRUCTURE: u8 = 3;
+
+/// Runs an agent on this host.
+#[derive(Debug, Clone, Args)]
+pub struct AgentArgs {
+    /// Where the controller listens: unix:/path or tcp://127.0.0.1:port
+    /// [default: unix:DATA/join/agents.sock of a controller on this host]
+    #[arg(long, env = "WEIR_CONTROLLER", value_name = "ENDPOINT")]
+    pub controller: Option<Endpoint>,
+    /// Name of the agent [default: WEIR_NAME, labels asn and node,
+    /// CONTAINER_NAME, or the hostname]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// A label; may be repeated. WEIR_LABEL_ASN=150 in the environment is the
+    /// same as --label asn=150
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// A file of labels, one KEY=VALUE a line; # begins a comment
+    #[arg(long, env = "WEIR_LABEL_FILE", value_name = "FILE")]
+    pub label_file: Option<PathBuf>,
+    /// Directory for the agent's key, journal and local log
+    #[arg(long, env = "WEIR_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Allow traffic to loopback addresses
+    #[arg(long)]
+    pub lab: bool,
+    /// Port at which receivers listen if it is free
+    #[arg(long, default_value_t = AgentConfig::DEFAULT_PORT, value_name = "PORT")]
+    pub port: u16,
+    /// What to log: error, warn, info, debug or trace [env: WEIR_LOG]
+    #[arg(long = "log", value_name = "LEVEL")]
+    pub log: Option<String>,
+}
+
+/// Why arguments do not make an agent.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgsError {
+    /// A label is malformed.
+    #[error("{origin}")]
+    Label {
+        /// Where it stands.
+        origin: String,
+        /// What is wrong with it.
+        #[source]
+        source: LabelError,
+    },
+    /// The file of labels cannot be read.
+    #[error("read {}", path.display())]
+    LabelFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// There is no data directory.
+    #[error(transparent)]
+    Data(#[from] DirectoryError),
+}
+
+/// What is read of the process's environment, once.
+#[derive(Debug, Clone, Default)]
+struct Environment {
+    name: Option<String>,
+    container: Option<String>,
+    hostname: Option<String>,
+    labels: BTreeMap<String, String>,
+}
+
+impl Environment {
+    fn of_process() -> Self {
+        let labels = std::env::vars_os().filter_map(|(key, value)| {
+            let key = key.to_str()?.strip_prefix(LABEL_PREFIX)?.to_owned();
+            Some((key, value.to_str()?.to_owned()))
+        });
+        Self {
+            name: std::env::var("WEIR_NAME").ok(),
+            container: std::env::var("CONTAINER_NAME").ok(),
+            hostname: inventory::hostname(),
+            // The variable that names a file of labels is not itself a label.
+            labels: labels.collect(),
+        }
+    }
+}
+
+impl AgentArgs {
+    /// The configuration that the arguments, the environment and the file of
+    /// labels mean together.
+    ///
+    /// # Errors
+    /// A label or a name is malformed, or there is no place for data.
+    pub fn config(&self) -> Result<AgentConfig, ArgsError> {
+        self.config_in(&Environment::of_process())
+    }
+
+    fn config_in(&self, environment: &Environment) -> Result<AgentConfig, ArgsError> {
+        let labels = self.labels_in(environment)?;
+        let name = Candidates {
+            flag: self.name.as_deref(),
+            environment: environment.name.as_deref(),
+            labels: Some(&labels),
+            container: environment.container.as_deref(),
+            hostname: environment.hostname.as_deref(),
+        }
+        .choose()?;
+        let controller = match &self.controller {
+            Some(endpoint) => endpoint.clone(),
+            None => Endpoint::Unix(default_data_dir()?.join("join/agents.sock")),
+        };
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            // By name: several agents of one file system do not meet.
+            None => default_data_dir()?.join("agents").join(name.as_str()),
+        };
+        Ok(AgentConfig {
+            controller,
+            name,
+            labels,
+            data,
+            lab: self.lab,
+            port: self.port,
+            outbox_bytes: MemoryOutbox::LIMIT_BYTES,
+        })
+    }
+
+    /// Labels of the file, then of the environment, then of the flags: a later
+    /// one replaces an earlier one of its key.
+    fn labels_in(&self, environment: &Environment) -> Result<Labels, ArgsError> {
+        let mut labels = Labels::new();
+        if let Some(path) = &self.label_file {
+            let text = std::fs::read_to_string(path).map_err(|source| ArgsError::LabelFile {
+                path: path.clone(),
+                source,
+            })?;
+            for (number, line) in text.lines().enumerate() {
+                let line = line.trim();
+                if line.is_empty() || line.starts_with('#') {
+                    continue;
+                }
+                let origin = format!("{}:{}", path.display(), number + 1);
+                labels
+                    .insert_text(line)
+                    .map_err(|source| ArgsError::Label { origin, source })?;
+            }
+        }
+        for (key, value) in &environment.labels {
+            let origin = format!("{LABEL_PREFIX}{key}");
+            labels
+                .insert(key, value)
+                .map_err(|source| ArgsError::Label { origin, source })?;
+        }
+        for label in &self.labels {
+            let origin = "--label".to_owned();
+            labels
+                .insert_text(label)
+                .map_err(|source| ArgsError::Label { origin, source })?;
+        }
+        Ok(labels)
+    }
+}
+
+/// Runs an agent until SIGINT or SIGTERM, in a runtime of its own: call it
+/// outside of any other. Exit codes: 0 ended by a signal, 2 wrong arguments,
+/// 3 the agent cannot run.
+pub fn run_command(args: &AgentArgs) -> ExitCode {
+    if let Err(error) = log::start(args.log.as_deref()) {
+        return fail(USAGE, &error);
+    }
+    let config = match args.config() {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error),
+    };
+    // One thread: an agent mostly waits; traffic has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(INFRASTRUCTURE, &error),
+    };
+    let result: Result<(), RunError> = runtime.block_on(async {
+        let shutdown = Shutdown::new();
+        shutdown.on_signals().map_err(RunError::Signals)?;
+        let agent = Agent::build(config)?;
+        agent.run(shutdown.token()).await;
+        Ok(())
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(INFRASTRUCTURE, &error),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    #[error("install signal handlers")]
+    Signals(#[source] io::Error),
+}
+
+fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("weir agent: {}", chain(error));
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: AgentArgs,
+    }
+
+    fn args(words: &[&str]) -> AgentArgs {
+        let words = std::iter::once("weir-agent").chain(words.iter().copied());
+        Command::try_parse_from(words)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .args
+    }
+
+    fn environment(labels: &[(&str, &str)]) -> Environment {
+        let pairs = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Environment {
+            hostname: Some("h".into()),
+            labels: pairs.collect(),
+            ..Environment::default()
+        }
+    }
+
+    #[test]
+    fn flags_win_over_environment_and_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("labels");
+        std::fs::write(
+            &file,
+            "# of the host\nasn = 1\nnode = one\n role=Web Server\n",
+        )
+        .unwrap();
+        let path = file.to_str().unwrap();
+        let args = args(&[
+            "--label-file",
+            path,
+            "--label",
+            "node=three",
+            "--data",
+            "/d",
+            "--controller",
+            "unix:/s",
+        ]);
+        let config = args
+            .config_in(&environment(&[("ASN", "150"), ("NODE", "two")]))
+            .unwrap();
+        assert_eq!(
+            config.labels.to_string(),
+            "asn=150 node=three role=web-server"
+        );
+        assert_eq!(config.name.as_str(), "150-three");
+        assert_eq!(config.port, 7900);
+    }
+
+    #[test]
+    fn errors_name_their_place() {
+        let environment = environment(&[("A.B", "1")]);
+        let error = args(&[]).config_in(&environment).unwrap_err();
+        assert_eq!(error.to_string(), "WEIR_LABEL_A.B");
+        let error = args(&["--label", "x"])
+            .config_in(&Environment::default())
+            .unwrap_err();
+        assert!(matches!(error, ArgsError::Label { .. }));
+        let refused = Command::try_parse_from(["weir-agent", "--controller", "tcp://10.0.0.1:1"]);
+        let text = refused.err().unwrap().to_string();
+        assert!(text.contains("loopback"), "{text}");
+    }
+}

@@ -1,0 +1,561 @@
+//! The agent's assignments: what is wanted, how each stands, and what to do
+//! next. Pure: it takes snapshots, events and instants, and answers with actions.
+//!
+//! ```text
+//!  accepted ──> prepared ──> armed ──> running ──> finished
+//!      └────────────┴──────────┴──────────┴──────> stopped | aborted
+//! ```
+
+mod check;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weir_common::assignment::{Assignment, Desired, OnControllerLoss, Order, StartAt};
+use weir_common::id::{RunId, SessionId};
+use weir_common::record::End;
+use weir_engine::engine::{Event, FailureCode};
+use weir_proto::agent::v1 as pb;
+use weir_proto::agent::v1::control_request::Message as Report;
+use weir_proto::agent::v1::session_status::State as SessionState;
+use weir_proto::types::v1 as types;
+
+use crate::policy::LocalPolicy;
+use crate::state::{JournalEntry, Standing};
+
+/// Final assignments that the journal keeps after no snapshot holds them.
+const JOURNAL_MOST: usize = 1024;
+
+/// What the agent has to do next, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// Put the journal on disk before anything that follows.
+    Persist,
+    /// Hand an assignment to the engine.
+    Prepare(Arc<Assignment>),
+    /// Tell the engine where a peer listens.
+    SetTarget(RunId, SessionId, u16),
+    /// Tell the engine not to start a session.
+    Exclude(RunId, SessionId),
+    /// Start at T0 by the host's monotonic clock, ns.
+    Start(RunId, u64),
+    /// Stop, for a reason.
+    Stop(RunId, String),
+    /// Forget the engine's handle: the run is over.
+    Release(RunId),
+    /// Tell the controller.
+    Report(Box<Report>),
+}
+
+impl Action {
+    fn report(report: Report) -> Self {
+        Self::Report(Box::new(report))
+    }
+}
+
+/// What the core needs to know of the world when a snapshot comes.
+#[derive(Debug)]
+pub(crate) struct World<'a> {
+    /// Now by the host's monotonic clock, ns.
+    pub(crate) now_ns: u64,
+    /// Now by the wall clock, ns since the Unix epoch.
+    pub(crate) unix_ns: i64,
+    /// Boot id of this kernel.
+    pub(crate) kernel_boot_id: &'a str,
+    /// What this host allows.
+    pub(crate) policy: &'a LocalPolicy,
+}
+
+/// One end of a session.
+#[derive(Debug, Default)]
+struct SessionEnd {
+    port: Option<u16>,
+    outcome: Option<SessionState>,
+}
+
+/// One assignment.
+///
+/// Invariant: `assignment` is there until the standing is final; `standing`
+/// never goes back.
+#[derive(Debug)]
+struct Run {
+    nonce: u64,
+    assignment: Option<Arc<Assignment>>,
+    standing: Standing,
+    reason: String,
+    late_by_ns: u64,
+    /// Whether the newest snapshot holds it.
+    wanted: bool,
+    /// Whether the engine has it.
+    in_engine: bool,
+    ends: BTreeMap<(SessionId, End), SessionEnd>,
+    targets: BTreeMap<SessionId, u16>,
+    excluded: BTreeSet<SessionId>,
+    t0_ns: Option<u64>,
+    /// Why a stop was ordered.
+    stopping: Option<String>,
+}
+
+/// All assignments of one agent.
+#[derive(Debug, Default)]
+pub(crate) struct Runs {
+    runs: BTreeMap<RunId, Run>,
+    /// When the last answered heartbeat was sent, host-monotonic ns.
+    controller_seen_ns: u64,
+}
+
+impl Runs {
+    /// What the journal of an earlier start says: whatever had not ended then
+    /// is over, since its sockets and its records ended with the process.
+    pub(crate) fn after_restart(journal: Vec<JournalEntry>) -> Self {
+        let runs = journal.into_iter().map(|entry| {
+            let mut run = Run::new(entry.nonce, None);
+            (run.standing, run.reason, run.wanted) = (entry.standing, entry.reason, entry.wanted);
+            if !run.standing.is_final() {
+                run.standing = Standing::Aborted;
+                "agent restart".clone_into(&mut run.reason);
+            }
+            (entry.run, run)
+        });
+        Self {
+            runs: runs.collect(),
+            controller_seen_ns: 0,
+        }
+    }
+
+    /// The journal as it has to be kept now: everything that is not over or
+    /// still wanted, and the newest of the rest.
+    pub(crate) fn journal(&self) -> Vec<JournalEntry> {
+        let entry = |(run, state): (&RunId, &Run)| JournalEntry {
+            run: *run,
+            nonce: state.nonce,
+            standing: state.standing,
+            reason: state.reason.clone(),
+            wanted: state.wanted,
+        };
+        self.runs.iter().map(entry).collect()
+    }
+
+    /// Whether traffic runs or is about to.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.runs.values().any(|run| !run.standing.is_final())
+    }
+
+    /// How each assignment stands that the accepted snapshot holds, or that runs.
+    pub(crate) fn statuses(&self) -> Vec<pb::AssignmentStatus> {
+        let told = self
+            .runs
+            .iter()
+            .filter(|(_, run)| run.wanted || !run.standing.is_final());
+        told.map(|(id, run)| run.status(*id)).collect()
+    }
+
+    /// How one assignment stands.
+    pub(crate) fn status(&self, id: RunId) -> Option<pb::AssignmentStatus> {
+        self.runs.get(&id).map(|run| run.status(id))
+    }
+
+    /// Everything a controller has to know that may have missed it.
+    pub(crate) fn replay(&self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        for (id, run) in &self.runs {
+            if run.standing.is_final() && !run.wanted {
+                continue;
+            }
+            for ((session, end), state) in &run.ends {
+                let port = state
+                    .port
+                    .map(|port| SessionState::ListeningPort(port.into()));
+                let states = port.into_iter().chain(state.outcome.clone());
+                reports.extend(states.map(|state| session_report(*id, *session, *end, state)));
+            }
+            reports.push(Report::AssignmentStatus(run.status(*id)));
+        }
+        reports
+    }
+
+    /// Follows a snapshot that [`refusals`](Self::refusals) has found no fault
+    /// with and that is on disk. Idempotent: the same snapshot again only
+    /// repeats the standing of what is over.
+    pub(crate) fn apply(&mut self, items: Vec<Desired>, world: &World<'_>) -> Vec<Action> {
+        let named: BTreeSet<RunId> = items.iter().map(|item| item.assignment.run).collect();
+        let mut actions = vec![Action::Persist];
+        let mut orders = Vec::new();
+        for item in items {
+            let id = item.assignment.run;
+            let known = self
+                .runs
+                .get(&id)
+                .is_some_and(|run| run.nonce == item.assignment.nonce);
+            if !known {
+                actions.extend(self.accept(item.assignment, &item.order, world));
+            }
+            let run = self.runs.get_mut(&id).expect("accepted just now or before");
+            run.wanted = true;
+            if run.standing.is_final() {
+                actions.push(Action::report(Report::AssignmentStatus(run.status(id))));
+                continue;
+            }
+            actions.extend(run.learn(id, &item.targets, &item.excluded));
+            orders.push((id, item.order));
+        }
+        for (id, order) in orders {
+            actions.extend(self.follow(id, order, world));
+        }
+        let unwanted: Vec<RunId> = self
+            .runs
+            .keys()
+            .filter(|id| !named.contains(id))
+            .copied()
+            .collect();
+        for id in unwanted {
+            let run = self.runs.get_mut(&id).expect("listed just now");
+            run.wanted = false;
+            actions.extend(self.stop(id, "no longer wanted by the controller"));
+        }
+        self.prune();
+        actions
+    }
+
+    /// Takes up a new assignment; what local policy refuses fails at once and
+    /// never reaches the engine.
+    fn accept(&mut self, assignment: Assignment, order: &Order, world: &World<'_>) -> Vec<Action> {
+        let id = assignment.run;
+        let mut run = Run::new(assignment.nonce, None);
+        let mut allowed = assignment.clone();
+        let mut actions = Vec::new();
+        allowed.sessions.retain(|session| {
+            let refusal = world.policy.session(session).err();
+            let mut end = SessionEnd::default();
+            if let Some(reason) = &refusal {
+                let failed = failed(FailureCode::Policy.as_str(), reason);
+                let state = SessionState::Failed(failed);
+                end.outcome = Some(state.clone());
+                let report = session_report(id, session.session, session.end, state);
+                actions.push(Action::report(report));
+            }
+            run.ends.insert((session.session, session.end), end);
+            refusal.is_none()
+        });
+        run.assignment = Some(Arc::new(assignment));
+        actions.insert(0, Action::report(Report::AssignmentStatus(run.status(id))));
+        // An order to stop what never began: nothing to prepare.
+        if !allowed.sessions.is_empty() && !matches!(order, Order::Stop { .. }) {
+            run.in_engine = true;
+            actions.push(Action::Prepare(Arc::new(allowed)));
+        }
+        self.runs.insert(id, run);
+        actions.extend(self.settle(id));
+        actions
+    }
+
+    fn follow(&mut self, id: RunId, order: Order, world: &World<'_>) -> Vec<Action> {
+        match order {
+            Order::Prepare => Vec::new(),
+            Order::Start(start) => self.start(id, &start, world),
+            Order::Stop { reason } => self.stop(id, &reason),
+        }
+    }
+
+    /// T0 is known. Of the same kernel it is exact; else it goes by the wall
+    /// clocks. A late order starts at once, for what remains, and says so.
+    fn start(&mut self, id: RunId, start: &StartAt, world: &World<'_>) -> Vec<Action> {
+        let run = self.runs.get_mut(&id).expect("called for known runs");
+        if run.t0_ns.is_some() || run.stopping.is_some() || run.standing.is_final() {
+            return Vec::new();
+        }
+        let t0_ns = if start.kernel_boot_id == world.kernel_boot_id {
+            start.mono_ns
+        } else {
+            let ahead_ns = start.unix_ns.saturating_sub(world.unix_ns);
+            world.now_ns.saturating_add_signed(ahead_ns)
+        };
+        run.t0_ns = Some(t0_ns);
+        run.late_by_ns = world.now_ns.saturating_sub(t0_ns);
+        if !run.in_engine {
+            return self.end(id, Standing::Finished, "");
+        }
+        let standing = if run.late_by_ns > 0 {
+            Standing::Running
+        } else {
+            Standing::Armed
+        };
+        run.standing = run.standing.max(standing);
+        let report = Report::AssignmentStatus(run.status(id));
+        vec![Action::Start(id, t0_ns), Action::report(report)]
+    }
+
+    /// Stops a run; idempotent, and nothing for one that is over.
+    pub(crate) fn stop(&mut self, id: RunId, reason: &str) -> Vec<Action> {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Vec::new();
+        };
+        if run.standing.is_final() || run.stopping.is_some() {
+            return Vec::new();
+        }
+        run.stopping = Some(reason.to_owned());
+        if run.in_engine {
+            vec![Action::Stop(id, reason.to_owned())]
+        } else {
+            self.end(id, Standing::Stopped, reason)
+        }
+    }
+
+    /// Stops everything.
+    pub(crate) fn stop_all(&mut self, reason: &str) -> Vec<Action> {
+        let ids: Vec<RunId> = self.runs.keys().copied().collect();
+        ids.into_iter()
+            .flat_map(|id| self.stop(id, reason))
+            .collect()
+    }
+
+    /// The engine could prepare nothing of a run.
+    pub(crate) fn prepare_failed(&mut self, id: RunId, reason: &str) -> Vec<Action> {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Vec::new();
+        };
+        run.in_engine = false;
+        let mut actions = Vec::new();
+        for ((session, end), state) in &mut run.ends {
+            if state.outcome.is_none() {
+                let outcome = SessionState::Failed(failed(FailureCode::Bind.as_str(), reason));
+                state.outcome = Some(outcome.clone());
+                actions.push(Action::report(session_report(id, *session, *end, outcome)));
+            }
+        }
+        actions.extend(self.end(id, Standing::Aborted, reason));
+        actions
+    }
+
+    /// Follows an event of the engine, other than records.
+    pub(crate) fn on_event(&mut self, id: RunId, event: &Event) -> Vec<Action> {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Vec::new();
+        };
+        let report = match event {
+            Event::Listening { session, port } => {
+                let Some(end) = run.listening_end(*session) else {
+                    return Vec::new();
+                };
+                run.ends.entry((*session, end)).or_default().port = Some(*port);
+                session_report(
+                    id,
+                    *session,
+                    end,
+                    SessionState::ListeningPort((*port).into()),
+                )
+            }
+            Event::Ready {
+                session,
+                end,
+                tuples,
+                link,
+            } => {
+                let ready = pb::SessionReady {
+                    tuples: tuples.clone(),
+                    link: *link,
+                };
+                run.outcome(id, *session, *end, SessionState::Ready(ready))
+            }
+            Event::Failed {
+                session,
+                end,
+                code,
+                reason,
+            } => {
+                let failed = failed(code.as_str(), reason);
+                run.outcome(id, *session, *end, SessionState::Failed(failed))
+            }
+            Event::Finished => {
+                let (standing, reason) = match run.stopping.take() {
+                    Some(reason) => (Standing::Stopped, reason),
+                    None => (Standing::Finished, String::new()),
+                };
+                return self.end(id, standing, &reason);
+            }
+            Event::Record(_) | Event::Closed(_) | Event::PeerClosed { .. } => return Vec::new(),
+        };
+        let mut actions = vec![Action::report(report)];
+        actions.extend(self.settle(id));
+        actions
+    }
+
+    /// A heartbeat that was sent then has been answered.
+    pub(crate) fn controller_seen(&mut self, sent_ns: u64) {
+        self.controller_seen_ns = self.controller_seen_ns.max(sent_ns);
+    }
+
+    /// Follows the clock: T0s that have passed, controllers that were lost.
+    pub(crate) fn on_time(&mut self, now_ns: u64) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let mut lost = Vec::new();
+        for (id, run) in &mut self.runs {
+            if run.standing == Standing::Armed && run.t0_ns.is_some_and(|t0| t0 <= now_ns) {
+                run.standing = Standing::Running;
+                actions.push(Action::report(Report::AssignmentStatus(run.status(*id))));
+            }
+            if run
+                .lease_end_ns(self.controller_seen_ns)
+                .is_some_and(|end| end <= now_ns)
+            {
+                lost.push(*id);
+            }
+        }
+        for id in lost {
+            actions.extend(self.stop(id, "the controller was lost for longer than the run allows"));
+        }
+        actions
+    }
+
+    /// When [`on_time`](Self::on_time) has something to do, host-monotonic ns.
+    pub(crate) fn next_deadline_ns(&self) -> Option<u64> {
+        let deadlines = self.runs.values().flat_map(|run| {
+            let t0_ns = run.t0_ns.filter(|_| run.standing == Standing::Armed);
+            t0_ns
+                .into_iter()
+                .chain(run.lease_end_ns(self.controller_seen_ns))
+        });
+        deadlines.min()
+    }
+
+    /// Prepared, once every end is ready or has failed or is excluded.
+    fn settle(&mut self, id: RunId) -> Vec<Action> {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Vec::new();
+        };
+        let excluded = &run.excluded;
+        let settled = run
+            .ends
+            .iter()
+            .all(|((session, _), end)| end.outcome.is_some() || excluded.contains(session));
+        if run.standing != Standing::Accepted || !settled {
+            return Vec::new();
+        }
+        run.standing = Standing::Prepared;
+        vec![Action::report(Report::AssignmentStatus(run.status(id)))]
+    }
+
+    /// The end of a run: on disk before it is told.
+    fn end(&mut self, id: RunId, standing: Standing, reason: &str) -> Vec<Action> {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Vec::new();
+        };
+        if run.standing.is_final() {
+            return Vec::new();
+        }
+        run.standing = standing;
+        reason.clone_into(&mut run.reason);
+        run.in_engine = false;
+        run.assignment = None;
+        let report = Report::AssignmentStatus(run.status(id));
+        vec![Action::Persist, Action::Release(id), Action::report(report)]
+    }
+
+    fn prune(&mut self) {
+        let over = |run: &Run| run.standing.is_final() && !run.wanted;
+        let excess = self.runs.values().filter(|run| over(run)).count();
+        for _ in JOURNAL_MOST..excess {
+            let oldest = self
+                .runs
+                .iter()
+                .find(|(_, run)| over(run))
+                .map(|(id, _)| *id);
+            oldest.map(|id| self.runs.remove(&id));
+        }
+    }
+}
+
+impl Run {
+    fn new(nonce: u64, assignment: Option<Arc<Assignment>>) -> Self {
+        Self {
+            nonce,
+            assignment,
+            standing: Standing::Accepted,
+            reason: String::new(),
+            late_by_ns: 0,
+            wanted: true,
+            in_engine: false,
+            ends: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            excluded: BTreeSet::new(),
+            t0_ns: None,
+            stopping: None,
+        }
+    }
+
+    fn status(&self, id: RunId) -> pb::AssignmentStatus {
+        pb::AssignmentStatus {
+            run: id.0,
+            state: self.standing.to_proto().into(),
+            reason: self.reason.clone(),
+            late_by_ns: self.late_by_ns,
+        }
+    }
+
+    /// Passes on what a snapshot knows of peers, once.
+    fn learn(
+        &mut self,
+        id: RunId,
+        targets: &[weir_common::assignment::Target],
+        excluded: &[SessionId],
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for target in targets {
+            if self.targets.insert(target.session, target.port) != Some(target.port)
+                && self.in_engine
+            {
+                actions.push(Action::SetTarget(id, target.session, target.port));
+            }
+        }
+        for session in excluded {
+            if self.excluded.insert(*session) && self.in_engine {
+                actions.push(Action::Exclude(id, *session));
+            }
+        }
+        actions
+    }
+
+    /// The end of a session that does not dial.
+    fn listening_end(&self, session: SessionId) -> Option<End> {
+        let sessions = &self.assignment.as_ref()?.sessions;
+        let spec = sessions
+            .iter()
+            .find(|spec| spec.session == session && !spec.dials)?;
+        Some(spec.end)
+    }
+
+    fn outcome(&mut self, id: RunId, session: SessionId, end: End, state: SessionState) -> Report {
+        self.ends.entry((session, end)).or_default().outcome = Some(state.clone());
+        session_report(id, session, end, state)
+    }
+
+    /// When the run stops for want of a controller.
+    fn lease_end_ns(&self, seen_ns: u64) -> Option<u64> {
+        let assignment = self.assignment.as_ref()?;
+        let started = matches!(self.standing, Standing::Armed | Standing::Running);
+        match assignment.on_controller_loss {
+            OnControllerLoss::StopAfter(lease_ns) if started && self.stopping.is_none() => {
+                Some(seen_ns.saturating_add(lease_ns))
+            }
+            OnControllerLoss::StopAfter(_) | OnControllerLoss::RunToEnd => None,
+        }
+    }
+}
+
+fn failed(code: &str, reason: &str) -> pb::SessionFailed {
+    pb::SessionFailed {
+        code: code.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn session_report(run: RunId, session: SessionId, end: End, state: SessionState) -> Report {
+    Report::SessionStatus(pb::SessionStatus {
+        run: run.0,
+        session: session.0,
+        end: types::End::from(end).into(),
+        state: Some(state),
+    })
+}

@@ -1,0 +1,389 @@
+//! Does what the core says: asks the engine, keeps the journal, reports. One
+//! loop, one message after the other, so that acknowledgements keep the order
+//! of their snapshots.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use weir_common::id::{FlowId, RunId};
+use weir_common::record::{End, FlowClosed, PeerTotals};
+use weir_engine::engine::Event;
+use weir_proto::agent::v1 as pb;
+use weir_proto::agent::v1::control_request::Message as Report;
+use weir_proto::types::v1::Snapshot;
+
+use crate::agent::{AgentSink, Shared};
+use crate::runs::{Action, World};
+use crate::state::{Accepted, StateError};
+use crate::traffic::{Running, Traffic};
+
+/// How long an ending agent waits for its flows to close and its records to be stored.
+const GRACE: Duration = Duration::from_secs(3);
+/// Messages taken in one go, so that many flows that end together are logged together.
+const MESSAGES_AT_ONCE: usize = 256;
+
+/// What the supervisor is told.
+pub(crate) enum Message {
+    /// By the engine; never a record.
+    Event(RunId, Event),
+    /// By the control stream.
+    Snapshot {
+        snapshot: Snapshot,
+        epoch: u64,
+        controller_id: String,
+    },
+    /// A heartbeat that was sent then, host-monotonic ns, has been answered.
+    ControllerSeen { sent_ns: u64 },
+    /// The outbox has passed its limit.
+    OutboxFull,
+}
+
+/// A line of the local log.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum LogLine<'a> {
+    /// A flow has ended at this end.
+    FlowClosed(&'a FlowClosed),
+    /// What the other end counted.
+    PeerClosed {
+        run: RunId,
+        flow: FlowId,
+        end: End,
+        totals: PeerTotals,
+    },
+}
+
+/// See the module.
+pub(crate) struct Supervisor {
+    shared: Arc<Shared>,
+    messages: mpsc::UnboundedReceiver<Message>,
+    traffic: Arc<dyn Traffic>,
+    handles: BTreeMap<RunId, Box<dyn Running>>,
+    /// Lines of the local log that are not written yet.
+    lines: Vec<u8>,
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        messages: mpsc::UnboundedReceiver<Message>,
+        traffic: Arc<dyn Traffic>,
+    ) -> Self {
+        Self {
+            shared,
+            messages,
+            traffic,
+            handles: BTreeMap::new(),
+            lines: Vec::new(),
+        }
+    }
+
+    /// Runs until `shutdown`, and then until all is stopped and delivered or
+    /// the grace is over.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut end_by: Option<Instant> = None;
+        let mut taken = Vec::new();
+        let shared = self.shared.clone();
+        loop {
+            let deadline = self.deadline();
+            let actions = tokio::select! {
+                _ = self.messages.recv_many(&mut taken, MESSAGES_AT_ONCE) => Vec::new(),
+                () = at(deadline) => {
+                    let now_ns = self.shared.clock.now_ns();
+                    self.shared.core().runs.on_time(now_ns)
+                }
+                () = shutdown.cancelled(), if end_by.is_none() => {
+                    end_by = Some(Instant::now() + GRACE);
+                    self.shared.core().runs.stop_all("the agent was ended")
+                }
+                () = shared.outbox_shrank.notified(), if end_by.is_some() => Vec::new(),
+                () = at(end_by) => {
+                    let waiting = self.shared.outbox().last_seq() - self.shared.outbox().acked_seq();
+                    tracing::warn!(entries = waiting, "ending before all records were stored");
+                    return;
+                }
+            };
+            self.perform(actions).await;
+            for message in taken.drain(..) {
+                self.follow(message).await;
+            }
+            self.write_log().await;
+            if end_by.is_some() && !self.shared.is_busy() {
+                return;
+            }
+        }
+    }
+
+    /// The core's next deadline on tokio's clock.
+    fn deadline(&self) -> Option<Instant> {
+        let deadline_ns = self.shared.core().runs.next_deadline_ns()?;
+        let wait_ns = deadline_ns.saturating_sub(self.shared.clock.now_ns());
+        Instant::now().checked_add(Duration::from_nanos(wait_ns))
+    }
+
+    async fn follow(&mut self, message: Message) {
+        let actions = match message {
+            Message::Snapshot {
+                snapshot,
+                epoch,
+                controller_id,
+            } => {
+                return self.take_snapshot(snapshot, epoch, controller_id).await;
+            }
+            Message::Event(run, event) => {
+                self.note(run, &event);
+                self.shared.core().runs.on_event(run, &event)
+            }
+            Message::ControllerSeen { sent_ns } => {
+                self.shared.core().runs.controller_seen(sent_ns);
+                return;
+            }
+            Message::OutboxFull => {
+                let bytes = self.shared.outbox().bytes();
+                tracing::error!(
+                    bytes,
+                    "too many records wait for the controller: stopping all runs"
+                );
+                self.shared
+                    .core()
+                    .runs
+                    .stop_all("outbox full: too many records wait for the controller")
+            }
+        };
+        self.perform(actions).await;
+    }
+
+    /// Checks, keeps, acknowledges, follows.
+    async fn take_snapshot(&mut self, snapshot: Snapshot, epoch: u64, controller_id: String) {
+        let version = snapshot.version;
+        let policy = self.shared.policy.now();
+        let checked = {
+            let core = self.shared.core();
+            core.runs
+                .checked(&snapshot, epoch, &controller_id, &core.accepted, &policy)
+        };
+        let items = match checked {
+            Ok(items) => items,
+            Err(reasons) => return self.refuse(version, reasons),
+        };
+        let accepted = Accepted {
+            controller_id: controller_id.clone(),
+            version,
+        };
+        let kept =
+            self.blocking(move |shared| shared.state.keep_accepted(&controller_id, &snapshot));
+        if let Err(error) = kept.await {
+            return self.refuse_unkept(version, &error);
+        }
+        let mut actions = {
+            let mut core = self.shared.core();
+            core.accepted = accepted;
+            let world = World {
+                now_ns: self.shared.clock.now_ns(),
+                unix_ns: self.shared.clock.unix_ns(),
+                kernel_boot_id: &self.shared.kernel_boot_id,
+                policy: &policy,
+            };
+            core.runs.apply(items, &world)
+        };
+        actions.retain(|action| *action != Action::Persist);
+        if let Err(error) = self.keep_journal().await {
+            self.refuse_unkept(version, &error);
+            self.abandon(&mut actions);
+        } else {
+            tracing::debug!(version, "snapshot accepted");
+            self.shared
+                .core()
+                .send(Report::SnapshotAck(pb::SnapshotAck { version }));
+        }
+        self.perform(actions).await;
+    }
+
+    fn refuse(&self, version: u64, reasons: Vec<pb::NackReason>) {
+        for reason in &reasons {
+            tracing::warn!(
+                version,
+                run = reason.run,
+                field = reason.field,
+                problem = reason.problem,
+                "snapshot refused"
+            );
+        }
+        let core = self.shared.core();
+        let last_good_version = core.accepted.version;
+        core.send(Report::SnapshotNack(pb::SnapshotNack {
+            version,
+            last_good_version,
+            reasons,
+        }));
+    }
+
+    fn refuse_unkept(&self, version: u64, error: &StateError) {
+        let problem = format!(
+            "cannot be kept in the agent's data directory: {}",
+            chain(error)
+        );
+        let field = "items".to_owned();
+        self.refuse(
+            version,
+            vec![pb::NackReason {
+                field,
+                problem,
+                ..pb::NackReason::default()
+            }],
+        );
+    }
+
+    /// Without a journal a run might be run twice: what is new does not begin.
+    fn abandon(&self, actions: &mut Vec<Action>) {
+        let mut ended = Vec::new();
+        for action in actions.iter() {
+            if let Action::Prepare(assignment) = action {
+                let reason = "the agent's journal cannot be written";
+                ended.extend(
+                    self.shared
+                        .core()
+                        .runs
+                        .prepare_failed(assignment.run, reason),
+                );
+            }
+        }
+        actions.retain(|action| !matches!(action, Action::Prepare(_) | Action::Start(..)));
+        actions.extend(ended);
+    }
+
+    async fn perform(&mut self, actions: Vec<Action>) {
+        let mut actions = std::collections::VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Persist => {
+                    if let Err(error) = self.keep_journal().await {
+                        tracing::error!(error = chain(&error), "the journal cannot be written");
+                    }
+                }
+                Action::Prepare(assignment) => {
+                    let run = assignment.run;
+                    let traffic = self.traffic.clone();
+                    let sink = AgentSink(self.shared.clone());
+                    let prepared = self
+                        .blocking(move |_| traffic.prepare(assignment, Arc::new(sink)))
+                        .await;
+                    match prepared {
+                        Ok(handle) => {
+                            self.handles.insert(run, handle);
+                        }
+                        Err(reason) => {
+                            tracing::error!(%run, reason, "cannot be prepared");
+                            let failed = self.shared.core().runs.prepare_failed(run, &reason);
+                            actions.extend(failed);
+                        }
+                    }
+                }
+                Action::SetTarget(run, session, port) => {
+                    self.with(run, |handle| handle.set_target(session, port));
+                }
+                Action::Exclude(run, session) => self.with(run, |handle| handle.exclude(session)),
+                Action::Start(run, t0_ns) => self.with(run, |handle| handle.start(t0_ns)),
+                Action::Stop(run, reason) => {
+                    tracing::info!(%run, reason, "stopping");
+                    self.with(run, |handle| handle.stop(&reason));
+                }
+                Action::Release(run) => drop(self.handles.remove(&run)),
+                Action::Report(report) => self.report(*report),
+            }
+        }
+    }
+
+    fn with(&self, run: RunId, call: impl FnOnce(&dyn Running)) {
+        if let Some(handle) = self.handles.get(&run) {
+            call(handle.as_ref());
+        }
+    }
+
+    /// Sends a report. Standings are read anew, so that one that waited here
+    /// never follows a later one.
+    fn report(&self, report: Report) {
+        let core = self.shared.core();
+        let report = match report {
+            Report::AssignmentStatus(status) => {
+                let now = core.runs.status(RunId(status.run)).unwrap_or(status);
+                tracing::info!(run = %RunId(now.run), state = ?now.state(), reason = now.reason, "assignment");
+                Report::AssignmentStatus(now)
+            }
+            other => other,
+        };
+        core.send(report);
+    }
+
+    async fn keep_journal(&self) -> Result<(), StateError> {
+        self.blocking(|shared| {
+            let journal = shared.core().runs.journal();
+            shared.state.keep_journal(&journal)
+        })
+        .await
+    }
+
+    /// Runs something that blocks off the async threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> T {
+        let shared = self.shared.clone();
+        let done = tokio::task::spawn_blocking(move || work(&shared)).await;
+        done.expect("blocking work neither panics nor is aborted")
+    }
+
+    /// Collects what belongs into the local log.
+    fn note(&mut self, run: RunId, event: &Event) {
+        let line = match event {
+            Event::Closed(closed) => LogLine::FlowClosed(closed),
+            Event::PeerClosed { flow, end, totals } => LogLine::PeerClosed {
+                run,
+                flow: *flow,
+                end: *end,
+                totals: *totals,
+            },
+            _ => return,
+        };
+        serde_json::to_writer(&mut self.lines, &line).expect("a manifest is plain data");
+        self.lines.push(b'\n');
+    }
+
+    async fn write_log(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        let lines = std::mem::take(&mut self.lines);
+        if let Err(error) = self.blocking(move |shared| shared.state.log(&lines)).await {
+            tracing::warn!(error = chain(&error), "the local log misses lines");
+        }
+    }
+}
+
+/// Sleeps until an instant; for ever without one.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An error and its sources in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
