@@ -89,7 +89,17 @@ pub(crate) struct LinkTable {
 /// One peer's link: the first session that needs it dials, the others wait.
 #[derive(Debug, Default)]
 struct LinkSlot {
-    link: Mutex<Option<Arc<FlowLink>>>,
+    link: Mutex<Dialled>,
+}
+
+/// What could not be had is not tried again, since every session would wait for
+/// it anew.
+#[derive(Debug, Default)]
+enum Dialled {
+    #[default]
+    NotYet,
+    Failed,
+    Up(Arc<FlowLink>),
 }
 
 impl LinkTable {
@@ -108,10 +118,13 @@ impl LinkTable {
             Arc::clone(slots.entry(key).or_default())
         };
         let mut link = slot.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if link.as_ref().is_none_or(|link| link.is_broken()) {
-            *link = dial(run, peer, source);
+        if matches!(*link, Dialled::NotYet) {
+            *link = dial(run, peer, source).map_or(Dialled::Failed, Dialled::Up);
         }
-        link.clone()
+        match &*link {
+            Dialled::Up(link) if !link.is_broken() => Some(Arc::clone(link)),
+            _ => None,
+        }
     }
 }
 

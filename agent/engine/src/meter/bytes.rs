@@ -9,7 +9,10 @@
 //! 2. Bytes read after it, up to P, are `drained`.
 //! 3. Bytes from P on belong to the next segment, by the time they were read. While
 //!    P is not known they wait, and so do the rows of the next segment.
-//! 4. A segment is closed when all its bytes are read, or the stream has ended, or
+//! 4. Bytes beyond P that were read just before the segment's end (the generator's
+//!    clock is ahead) are taken out of its last row, which is why that row goes out
+//!    only when P is known, or will not be.
+//! 5. A segment is closed when all its bytes are read, or the stream has ended, or
 //!    its time is up; what is missing up to P is `unread`, and is skipped if it
 //!    comes after all.
 //!
@@ -127,7 +130,8 @@ impl ByteMeter {
         }
         while !self.open.over && self.open.grid.row_end_ns() <= now_ns {
             if self.open.grid.is_last() {
-                self.open.over = true;
+                self.open.over = true; // the row waits for the boundary
+                break;
             }
             let span = self.open.grid.advance();
             let row = self.open.take_row(span);
@@ -139,9 +143,16 @@ impl ByteMeter {
     /// are read.
     pub(crate) fn finish_at(&mut self, last: &SegmentFinal) -> bool {
         if self.boundary.is_none() {
-            let least = self.base + self.open.attributed();
-            self.boundary = Some(self.base.saturating_add(last.bytes()).max(least));
-            for (at_ns, count) in std::mem::take(&mut self.waiting) {
+            let boundary = self
+                .base
+                .saturating_add(last.bytes())
+                .max(self.base + self.open.in_rows);
+            self.boundary = Some(boundary);
+            let early = (self.base + self.open.attributed()).saturating_sub(boundary);
+            self.open.bytes -= early;
+            let waiting = std::mem::take(&mut self.waiting);
+            self.wait(self.segments[self.front].end_ns(), early);
+            for (at_ns, count) in waiting {
                 self.attribute(at_ns, count);
             }
         }
@@ -160,7 +171,9 @@ impl ByteMeter {
             self.open.drained += self.waiting.drain(..).map(|(_, count)| count).sum::<u64>();
         }
         let segment = self.segments[self.front];
-        if !self.open.over {
+        // Stopped before its start, a segment has no row.
+        let begun = now_ns > segment.start_ns || self.open.attributed() > 0;
+        if begun {
             let span = self.open.grid.cut_short(now_ns);
             let row = self.open.take_row(span);
             self.output.push(Output::Row(self.front, Box::new(row)));

@@ -90,6 +90,8 @@ pub(crate) struct DatagramMeter {
     next_cut_ns: u64,
     /// All sequence numbers below it belong to closed segments.
     closed_end: u64,
+    /// Counted before the first segment was open.
+    control_packets: u64,
     output: Vec<Output>,
 }
 
@@ -150,6 +152,7 @@ impl DatagramMeter {
             jitter: Jitter::new(),
             next_cut_ns: 0,
             closed_end: 0,
+            control_packets: 0,
             output: Vec::new(),
         };
         meter.next_cut_ns = meter.following_cut();
@@ -185,9 +188,9 @@ impl DatagramMeter {
 
     /// Packets of the pre-flow exchange: part of the first row.
     pub(crate) fn control(&mut self, packets: u64) {
-        self.open_until(0);
-        if let Some(first) = self.open.front_mut() {
-            first.row.control_packets += packets;
+        match self.open.front_mut() {
+            Some(first) => first.row.control_packets += packets,
+            None => self.control_packets += packets,
         }
     }
 
@@ -362,7 +365,9 @@ impl DatagramMeter {
     fn open_until(&mut self, segment: usize) {
         while self.next <= segment && self.next < self.setup.segments.len() {
             let grid = Grid::new(self.setup.segments[self.next], self.setup.interval_ns);
-            self.open.push_back(Open::new(self.next, grid));
+            let mut open = Open::new(self.next, grid);
+            open.row.control_packets = std::mem::take(&mut self.control_packets);
+            self.open.push_back(open);
             self.next += 1;
             self.next_cut_ns = self.following_cut();
         }

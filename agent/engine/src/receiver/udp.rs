@@ -205,10 +205,6 @@ impl Stream<'_> {
     fn advance(&mut self, now_ns: u64) {
         self.sample();
         self.meter.advance(now_ns);
-        if self.gro {
-            // One stamp a bundle, and drops are counted in bundles.
-            self.meter.mark(Flags::ESTIMATED);
-        }
     }
 
     fn sample(&mut self) {
@@ -220,6 +216,10 @@ impl Stream<'_> {
         self.drops = drops;
         let sample = self.host.sample();
         self.meter.host(&sample, dropped, self.rcvbuf_bytes);
+        if self.gro {
+            // One stamp a bundle, and drops are counted in bundles.
+            self.meter.mark(Flags::ESTIMATED);
+        }
     }
 
     /// What to do about the segment that is open longest.

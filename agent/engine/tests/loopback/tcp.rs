@@ -1,8 +1,14 @@
+use std::io::{Read, Write};
+use std::sync::Arc;
+
 use weir_common::assignment::{Rate, Transport};
 use weir_common::record::{Ending, FlowClosed};
 use weir_engine::engine::Event;
 
-use crate::pair::{MS, Pair, assert_whole, segment, session, traffic};
+use crate::pair::{
+    Events, MS, Pair, TestPolicy, assert_whole, assignment, engine, now_ns, segment, session,
+    traffic,
+};
 
 /// sent = received + drained + unread, to the byte.
 fn assert_delivered(tx: &FlowClosed, rx: &FlowClosed) {
@@ -130,4 +136,44 @@ fn a_stop_ends_both_ends() {
         reason: "enough".to_owned(),
     };
     assert_eq!((&tx.ending, &rx.ending), (&stopped, &stopped));
+}
+
+#[test]
+fn a_connection_that_breaks_fails_its_flow_with_what_was_counted() {
+    let paced = traffic(Transport::Tcp, Rate::BitsPerSecond(8_000_000), 0);
+    let one = session(
+        1,
+        paced,
+        vec![segment(1, 0, 60_000, 0), segment(2, 60_000, 100, 0)],
+    );
+    // A receiver that accepts stream and link, reads a little and goes away.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tx = Arc::new(Events::default());
+    let run = engine(TestPolicy::default())
+        .prepare(
+            Arc::new(assignment(vec![one.clone()])),
+            Arc::clone(&tx) as _,
+        )
+        .unwrap();
+    run.set_target(one.session, port);
+    let (mut data, _) = listener.accept().unwrap();
+    let mut buffer = [0; 4096];
+    data.read_exact(&mut buffer[..9]).unwrap();
+    data.write_all(&[0]).unwrap();
+    drop(listener); // no link: the flow runs without
+    tx.ready(1);
+    run.start(now_ns());
+    data.read_exact(&mut buffer).unwrap();
+    drop(data);
+    tx.finished();
+    let closed = assert_whole(&tx, 1);
+    assert!(
+        matches!(closed.ending, Ending::Failed { .. }),
+        "{:?}",
+        closed.ending
+    );
+    assert!(!closed.link && closed.peer.is_none());
+    assert!(closed.total.tx_bytes.unwrap() >= 4096);
+    assert_eq!(tx.closed(2).rows, 0);
 }
