@@ -50,6 +50,10 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
         bad_entries_are_refused_by_field,
     ),
     (
+        "agents speak for their own ends",
+        agents_speak_for_their_own_ends,
+    ),
+    (
         "late rows are found after closing",
         late_rows_are_found_after_closing,
     ),

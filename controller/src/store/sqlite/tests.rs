@@ -385,3 +385,50 @@ fn a_run_whose_index_was_interrupted_is_read_whole() {
     assert_eq!(store.runs(1).unwrap()[0].records, 31);
     assert_eq!(store.row_counts(run).unwrap()[0].rows, 31);
 }
+
+/// Every column of the view and every table of the file is explained.
+#[test]
+fn the_document_explains_the_file() {
+    let document = include_str!("../../../../docs/records.md");
+    let (_dir, store) = fresh();
+    let names = |sql: &'static str| -> Vec<String> {
+        store
+            .query("test", |db| {
+                db.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+            })
+            .unwrap()
+    };
+    let columns = names("SELECT name FROM pragma_table_info('record_view')");
+    let tables = names(
+        "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'",
+    );
+    assert!(columns.len() > 60 && tables.len() > 15);
+    let missing: Vec<_> = columns
+        .iter()
+        .chain(&tables)
+        .filter(|name| !document.contains(&format!("`{name}`")))
+        .collect();
+    assert_eq!(missing, Vec::<&String>::new());
+}
+
+/// The view gives what was sent, under the names of the exports.
+#[test]
+fn the_view_shows_a_row_with_its_names() {
+    let (_dir, store) = fresh();
+    let run = planned(&store, 2);
+    store
+        .append_wait(batch(boot(1), 1, entries([full_row(run, 2, End::Rx, 4)])))
+        .unwrap();
+    let seen = store
+        .query("test", |db| {
+            db.query_row(
+                "SELECT run || ' ' || flow || ' ' || end || ' ' || k || ' ' || source || ' ' || from_name
+                 || ' ' || to_asn || ' ' || delay_min_us || ' ' || delay_max_us || ' ' || throttled_us
+                 || ' ' || rx_packets FROM record_view",
+                [],
+                |row| row.get::<_, String>(0),
+            )
+        })
+        .unwrap();
+    assert_eq!(seen, "1 2 rx 4 reported a 162 20.0 119.0 141 105");
+}
