@@ -1,0 +1,306 @@
+//! Who is connected: agents by name, their control sessions, what each is to do.
+//!
+//! ```text
+//!  (unknown) ──admit──▶ alive ──6 s silent──▶ suspect ──15 s silent──▶ lost
+//!                         ▲───────heard──────────┘                      │
+//!                         └──────────────────admit──────────────────────┘
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prost::Message as _;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use weir_common::assignment::Desired;
+use weir_common::id::AgentName;
+use weir_common::label::Labels;
+use weir_proto::types::v1::Inventory;
+
+use crate::planner::AgentFacts;
+use crate::store::AgentRow;
+
+/// Silence after which an agent is suspect: three missed heartbeats.
+pub const SUSPECT_NS: u64 = 6_000_000_000;
+/// Silence after which it is lost.
+pub const LOST_NS: u64 = 15_000_000_000;
+
+/// What an agent is to do: its share of every run, in the order of the runs.
+pub type Wanted = Arc<Vec<Desired>>;
+
+/// How an agent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// Heard lately.
+    Alive,
+    /// Silent for 6 s.
+    Suspect,
+    /// Silent for 15 s, or not connected since the controller started.
+    Lost,
+}
+
+impl Liveness {
+    /// The word printed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Suspect => "suspect",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// One control session of an agent, as its stream holds it.
+#[derive(Debug)]
+pub struct Session {
+    /// The agent.
+    pub name: AgentName,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Ends the stream when a newer session has come.
+    pub superseded: CancellationToken,
+    /// What the agent is to do.
+    pub wanted: watch::Receiver<Wanted>,
+}
+
+/// One agent as a person sees it.
+#[derive(Debug, Clone)]
+pub struct AgentView {
+    /// The stored row.
+    pub row: AgentRow,
+    /// Its host.
+    pub inventory: Inventory,
+    /// How it is.
+    pub liveness: Liveness,
+    /// Silence so far, ns; 0 when it is alive.
+    pub silent_ns: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    row: AgentRow,
+    inventory: Inventory,
+    session: Option<(u64, CancellationToken)>,
+    heard_ns: u64,
+    lost: bool,
+    wanted: watch::Sender<Wanted>,
+}
+
+impl Entry {
+    fn new(row: AgentRow, heard_ns: u64) -> Self {
+        let inventory = Inventory::decode(row.inventory.as_slice()).unwrap_or_default();
+        let (wanted, _) = watch::channel(Wanted::default());
+        Self {
+            row,
+            inventory,
+            session: None,
+            heard_ns,
+            lost: true,
+            wanted,
+        }
+    }
+
+    fn liveness(&self, now_ns: u64) -> Liveness {
+        let silent_ns = now_ns.saturating_sub(self.heard_ns);
+        if self.lost || silent_ns >= LOST_NS {
+            Liveness::Lost
+        } else if self.session.is_none() || silent_ns >= SUSPECT_NS {
+            Liveness::Suspect
+        } else {
+            Liveness::Alive
+        }
+    }
+}
+
+/// All agents.
+///
+/// Invariant: an agent has at most one session, and that is the newest.
+#[derive(Debug, Default)]
+pub struct Registry {
+    agents: Mutex<BTreeMap<AgentName, Entry>>,
+}
+
+impl Registry {
+    /// The agents known from before; all are lost until they come back.
+    pub fn new(known: Vec<AgentRow>) -> Self {
+        let agents = known
+            .into_iter()
+            .map(|row| (row.name.clone(), Entry::new(row, 0)))
+            .collect();
+        Self {
+            agents: Mutex::new(agents),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AgentName, Entry>> {
+        // Every change under the lock leaves the map whole.
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a session of an agent that the store has registered. The newest
+    /// epoch wins, whichever comes first: the other session is told to end.
+    pub fn admit(&self, row: AgentRow, epoch: u64, now_ns: u64) -> Session {
+        let mut agents = self.lock();
+        let name = row.name.clone();
+        let entry = agents
+            .entry(name.clone())
+            .or_insert_with(|| Entry::new(row.clone(), now_ns));
+        let superseded = CancellationToken::new();
+        let wanted = entry.wanted.subscribe();
+        let session = Session {
+            name,
+            epoch,
+            superseded: superseded.clone(),
+            wanted,
+        };
+        if entry
+            .session
+            .as_ref()
+            .is_some_and(|(newest, _)| *newest > epoch)
+        {
+            superseded.cancel();
+            return session;
+        }
+        entry.inventory = Inventory::decode(row.inventory.as_slice()).unwrap_or_default();
+        entry.row = row;
+        entry.heard_ns = now_ns;
+        entry.lost = false;
+        if let Some((_, older)) = entry.session.replace((epoch, superseded)) {
+            older.cancel();
+        }
+        session
+    }
+
+    /// Notes a sign of life; `false` when the session is not the newest, or its
+    /// agent is lost: others were told so, and it has to say hello again.
+    pub fn heard(&self, name: &AgentName, epoch: u64, now_ns: u64) -> bool {
+        let mut agents = self.lock();
+        let Some(entry) = agents.get_mut(name) else {
+            return false;
+        };
+        let newest = entry
+            .session
+            .as_ref()
+            .is_some_and(|(newest, _)| *newest == epoch);
+        let current = newest && !entry.lost;
+        if current {
+            entry.heard_ns = now_ns;
+        }
+        current
+    }
+
+    /// Closes a session, if it is still the newest.
+    pub fn release(&self, name: &AgentName, epoch: u64) {
+        if let Some(entry) = self.lock().get_mut(name) {
+            entry.session.take_if(|(newest, _)| *newest == epoch);
+        }
+    }
+
+    /// Whether this is the newest session of the agent.
+    pub fn is_current(&self, name: &AgentName, epoch: u64) -> bool {
+        self.lock()
+            .get(name)
+            .and_then(|entry| entry.session.as_ref())
+            .is_some_and(|(newest, _)| *newest == epoch)
+    }
+
+    /// Agents that have become lost since the last call.
+    pub fn sweep(&self, now_ns: u64) -> Vec<AgentName> {
+        let mut lost = Vec::new();
+        for (name, entry) in self.lock().iter_mut() {
+            if !entry.lost && entry.liveness(now_ns) == Liveness::Lost {
+                entry.lost = true;
+                lost.push(name.clone());
+            }
+        }
+        lost
+    }
+
+    /// Hands an agent its new desired state; kept for it when it is away.
+    pub fn publish(&self, name: &AgentName, items: Vec<Desired>) {
+        if let Some(entry) = self.lock().get(name) {
+            entry.wanted.send_replace(Arc::new(items));
+        }
+    }
+
+    /// All agents, by name.
+    pub fn view(&self, now_ns: u64) -> Vec<AgentView> {
+        self.lock()
+            .values()
+            .map(|entry| {
+                let liveness = entry.liveness(now_ns);
+                let silent_ns = match liveness {
+                    Liveness::Alive => 0,
+                    _ => now_ns.saturating_sub(entry.heard_ns),
+                };
+                AgentView {
+                    row: entry.row.clone(),
+                    inventory: entry.inventory.clone(),
+                    liveness,
+                    silent_ns,
+                }
+            })
+            .collect()
+    }
+
+    /// What the planner is told of the agents.
+    pub fn facts(&self, now_ns: u64) -> Vec<AgentFacts> {
+        self.view(now_ns)
+            .into_iter()
+            .map(|agent| facts(&agent))
+            .collect()
+    }
+}
+
+/// The planner's view of one agent.
+fn facts(agent: &AgentView) -> AgentFacts {
+    let inventory = &agent.inventory;
+    let mut labels = Labels::default();
+    for (key, value) in &agent.row.labels {
+        // They were checked when the agent registered.
+        labels.insert(key, value).ok();
+    }
+    let mut addresses = Vec::new();
+    let mut mtu = None;
+    for interface in inventory
+        .interfaces
+        .iter()
+        .filter(|interface| interface.state != "down")
+    {
+        let usable: Vec<IpAddr> = interface
+            .addresses
+            .iter()
+            .filter_map(|address| address.split('/').next()?.parse().ok())
+            .filter(|address| !is_link_local(address))
+            .collect();
+        // Only where traffic can go: ports of a bridge or idle tunnels limit nothing.
+        if interface.mtu > 0 && usable.iter().any(|address| !address.is_loopback()) {
+            mtu = Some(mtu.map_or(interface.mtu, |least: u32| least.min(interface.mtu)));
+        }
+        addresses.extend(usable);
+    }
+    addresses.sort_by_key(|address: &IpAddr| (address.is_loopback(), address.is_ipv6()));
+    AgentFacts {
+        name: agent.row.name.clone(),
+        labels,
+        addresses,
+        mtu,
+        kernel_boot_id: inventory.kernel_boot_id.clone(),
+        cores: inventory.cores,
+        max_sessions: inventory.max_sessions,
+        congestion_controls: inventory.congestion_controls.clone(),
+        alive: agent.liveness == Liveness::Alive,
+    }
+}
+
+/// RFC 3927 and RFC 4291 section 2.5.6: good on one link only.
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
