@@ -179,10 +179,14 @@ impl Machine {
         assignments: BTreeMap<AgentName, Assignment>,
         now_ns: u64,
     ) -> Self {
-        let sessions =
-            plan.sessions.iter().map(|session| (session.id, Standing::default())).collect();
-        let deadline_ns =
-            now_ns.saturating_add(plan.settle_ns).saturating_add(PREPARE_GRACE_NS);
+        let sessions = plan
+            .sessions
+            .iter()
+            .map(|session| (session.id, Standing::default()))
+            .collect();
+        let deadline_ns = now_ns
+            .saturating_add(plan.settle_ns)
+            .saturating_add(PREPARE_GRACE_NS);
         Self {
             run,
             plan,
@@ -201,8 +205,9 @@ impl Machine {
     /// Preparation begins now: a queued run has waited.
     pub fn restart_preparing(&mut self, now_ns: u64) {
         if self.state == State::Preparing {
-            self.deadline_ns =
-                now_ns.saturating_add(self.plan.settle_ns).saturating_add(PREPARE_GRACE_NS);
+            self.deadline_ns = now_ns
+                .saturating_add(self.plan.settle_ns)
+                .saturating_add(PREPARE_GRACE_NS);
         }
     }
 
@@ -226,7 +231,11 @@ impl Machine {
         for standing in self.sessions.values_mut() {
             standing.ready = standing.failed.is_none();
         }
-        self.state = if stop.is_some() { State::Stopping } else { State::Running };
+        self.state = if stop.is_some() {
+            State::Stopping
+        } else {
+            State::Running
+        };
         self.stop = stop;
         self.await_manifests();
         self.due.retain(|due| !closed.contains(due));
@@ -267,9 +276,16 @@ impl Machine {
     /// Sessions ready, failed and in all.
     pub fn tally(&self) -> (u32, u32, u32) {
         let count = |pick: fn(&Standing) -> bool| {
-            self.sessions.values().filter(|standing| pick(standing)).count() as u32
+            self.sessions
+                .values()
+                .filter(|standing| pick(standing))
+                .count() as u32
         };
-        (count(|s| s.ready && s.failed.is_none()), count(|s| s.failed.is_some()), count(|_| true))
+        (
+            count(|s| s.ready && s.failed.is_none()),
+            count(|s| s.failed.is_some()),
+            count(|_| true),
+        )
     }
 
     /// Why a session failed: the end, a code and a reason.
@@ -297,7 +313,9 @@ impl Machine {
         let mut targets = Vec::new();
         let mut excluded = Vec::new();
         for spec in &assignment.sessions {
-            let Some(standing) = self.sessions.get(&spec.session) else { continue };
+            let Some(standing) = self.sessions.get(&spec.session) else {
+                continue;
+            };
             if standing.failed.is_some() {
                 excluded.push(spec.session);
             }
@@ -306,15 +324,25 @@ impl Machine {
                 End::Rx => standing.tx,
             };
             if let Some(port) = peer.port.filter(|_| spec.dials) {
-                targets.push(Target { session: spec.session, port });
+                targets.push(Target {
+                    session: spec.session,
+                    port,
+                });
             }
         }
         let order = match (&self.stop, &self.start) {
-            (Some(reason), _) => Order::Stop { reason: reason.clone() },
+            (Some(reason), _) => Order::Stop {
+                reason: reason.clone(),
+            },
             (None, Some(start)) => Order::Start(start.clone()),
             (None, None) => Order::Prepare,
         };
-        Some(Desired { assignment, targets, excluded, order })
+        Some(Desired {
+            assignment,
+            targets,
+            excluded,
+            order,
+        })
     }
 
     /// Takes one event. Effects are to be carried out in order.
@@ -324,13 +352,26 @@ impl Machine {
         }
         let mut effects = Vec::new();
         match event {
-            Event::Session { agent, session, end, state } => {
+            Event::Session {
+                agent,
+                session,
+                end,
+                state,
+            } => {
                 self.session(&agent, session, end, state, &mut effects);
             }
-            Event::Assignment { agent, state, reason } => {
+            Event::Assignment {
+                agent,
+                state,
+                reason,
+            } => {
                 self.assignment(&agent, state, &reason, &mut effects);
             }
-            Event::Refused { agent, sessions, reason } => {
+            Event::Refused {
+                agent,
+                sessions,
+                reason,
+            } => {
                 self.refused(&agent, &sessions, &reason, &mut effects);
             }
             Event::Manifest { flow, end } => {
@@ -353,13 +394,17 @@ impl Machine {
         state: SessionState,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(planned) = self.plan.session(session) else { return };
+        let Some(planned) = self.plan.session(session) else {
+            return;
+        };
         // Only the agent that is this end may speak for it.
         if party(planned, end) != agent {
             return;
         }
         let (dials, dialler) = (planned.dials, party(planned, planned.dials).clone());
-        let Some(standing) = self.sessions.get_mut(&session) else { return };
+        let Some(standing) = self.sessions.get_mut(&session) else {
+            return;
+        };
         match state {
             // Nobody would dial the end that dials.
             SessionState::Listening { .. } if end == dials => {}
@@ -411,8 +456,12 @@ impl Machine {
         reason: String,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(planned) = self.plan.session(session) else { return };
-        let Some(standing) = self.sessions.get_mut(&session) else { return };
+        let Some(planned) = self.plan.session(session) else {
+            return;
+        };
+        let Some(standing) = self.sessions.get_mut(&session) else {
+            return;
+        };
         for segment in &planned.segments {
             self.due.remove(&(segment.flow, end));
         }
@@ -447,7 +496,13 @@ impl Machine {
             .collect();
         for (session, end) in ends {
             if self.start.is_none() {
-                self.fail(session, end, code.into(), format!("{agent}: {why}"), effects);
+                self.fail(
+                    session,
+                    end,
+                    code.into(),
+                    format!("{agent}: {why}"),
+                    effects,
+                );
             } else if let Some(planned) = self.plan.session(session) {
                 for segment in &planned.segments {
                     self.due.remove(&(segment.flow, end));
@@ -468,7 +523,8 @@ impl Machine {
         }
         if self.start.is_some() {
             // What it accepted before goes on: its manifests stay due until the deadline.
-            self.silences.insert(agent.clone(), format!("refused: {reason}"));
+            self.silences
+                .insert(agent.clone(), format!("refused: {reason}"));
             return;
         }
         if sessions.is_empty() {
@@ -479,10 +535,20 @@ impl Machine {
             return;
         }
         for &session in sessions {
-            let Some(planned) = self.plan.session(session) else { continue };
-            let mine = [End::Tx, End::Rx].into_iter().find(|end| party(planned, *end) == agent);
+            let Some(planned) = self.plan.session(session) else {
+                continue;
+            };
+            let mine = [End::Tx, End::Rx]
+                .into_iter()
+                .find(|end| party(planned, *end) == agent);
             let Some(end) = mine else { continue };
-            self.fail(session, end, "policy".into(), format!("{agent}: {reason}"), effects);
+            self.fail(
+                session,
+                end,
+                "policy".into(),
+                format!("{agent}: {reason}"),
+                effects,
+            );
         }
     }
 
@@ -494,7 +560,8 @@ impl Machine {
             self.agent_out(agent, "lost", "the agent is lost", effects);
         } else {
             // It may come back and deliver: its manifests stay due until the deadline.
-            self.silences.insert(agent.clone(), "the agent is lost".into());
+            self.silences
+                .insert(agent.clone(), "the agent is lost".into());
         }
         if self.plan.lost_agent == OnLostAgent::Fail {
             self.stop(now_ns, format!("agent {agent} is lost"), effects);
@@ -539,7 +606,9 @@ impl Machine {
                     .map(|(session, _)| *session)
                     .collect();
                 for session in undecided {
-                    let Some(planned) = self.plan.session(session) else { continue };
+                    let Some(planned) = self.plan.session(session) else {
+                        continue;
+                    };
                     let standing = &self.sessions[&session];
                     let end = if standing.rx.ready { End::Tx } else { End::Rx };
                     let reason = format!("{} did not get ready in time", party(planned, end));
@@ -556,7 +625,11 @@ impl Machine {
     fn advance(&mut self, effects: &mut Vec<Effect>) {
         match self.state {
             State::Preparing if self.sessions.values().all(Standing::is_decided) => {
-                if self.sessions.values().any(|standing| standing.failed.is_none()) {
+                if self
+                    .sessions
+                    .values()
+                    .any(|standing| standing.failed.is_none())
+                {
                     self.enter(State::Starting, effects);
                     effects.push(Effect::ChooseStart);
                 } else {
@@ -578,7 +651,9 @@ impl Machine {
 
     fn await_manifests(&mut self) {
         let started = self.plan.sessions.iter().filter(|session| {
-            self.sessions.get(&session.id).is_some_and(|standing| standing.failed.is_none())
+            self.sessions
+                .get(&session.id)
+                .is_some_and(|standing| standing.failed.is_none())
         });
         self.due = started
             .flat_map(|session| &session.segments)
@@ -588,7 +663,9 @@ impl Machine {
 
     /// How long a run is waited for that is stopped now.
     fn stop_deadline(&self, now_ns: u64) -> u64 {
-        now_ns.saturating_add(self.plan.linger_ns).saturating_add(CLOSE_GRACE_NS)
+        now_ns
+            .saturating_add(self.plan.linger_ns)
+            .saturating_add(CLOSE_GRACE_NS)
     }
 
     fn close_deadline(&self, start: &StartAt) -> u64 {

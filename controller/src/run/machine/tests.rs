@@ -19,7 +19,11 @@ fn facts(text: &str) -> AgentFacts {
     AgentFacts {
         name: name(text),
         labels: Labels::new(),
-        addresses: vec![format!("10.0.0.{}", 1 + text.as_bytes()[0] % 250).parse().unwrap()],
+        addresses: vec![
+            format!("10.0.0.{}", 1 + text.as_bytes()[0] % 250)
+                .parse()
+                .unwrap(),
+        ],
         mtu: Some(1_500),
         kernel_boot_id: "kernel".into(),
         cores: 2,
@@ -65,7 +69,12 @@ for     = "20s"
 "#;
 
 fn said(agent: &str, session: u32, end: End, state: SessionState) -> Event {
-    Event::Session { agent: name(agent), session: SessionId(session), end, state }
+    Event::Session {
+        agent: name(agent),
+        session: SessionId(session),
+        end,
+        state,
+    }
 }
 
 fn listening(agent: &str, session: u32, end: End, port: u16) -> Event {
@@ -73,25 +82,47 @@ fn listening(agent: &str, session: u32, end: End, port: u16) -> Event {
 }
 
 fn ready(agent: &str, session: u32, end: End) -> Event {
-    said(agent, session, end, SessionState::Ready { tuples: Vec::new(), link: true })
+    said(
+        agent,
+        session,
+        end,
+        SessionState::Ready {
+            tuples: Vec::new(),
+            link: true,
+        },
+    )
 }
 
 fn failed(agent: &str, session: u32, end: End) -> Event {
-    let state = SessionState::Failed { code: "unreachable".into(), reason: "no route".into() };
+    let state = SessionState::Failed {
+        code: "unreachable".into(),
+        reason: "no route".into(),
+    };
     said(agent, session, end, state)
 }
 
 fn stands(agent: &str, state: AssignmentState) -> Event {
-    Event::Assignment { agent: name(agent), state, reason: "why".into() }
+    Event::Assignment {
+        agent: name(agent),
+        state,
+        reason: "why".into(),
+    }
 }
 
 fn refused(agent: &str, sessions: &[u32]) -> Event {
     let sessions = sessions.iter().copied().map(SessionId).collect();
-    Event::Refused { agent: name(agent), sessions, reason: "policy".into() }
+    Event::Refused {
+        agent: name(agent),
+        sessions,
+        reason: "policy".into(),
+    }
 }
 
 fn manifest(flow: u32, end: End) -> Event {
-    Event::Manifest { flow: FlowId(flow), end }
+    Event::Manifest {
+        flow: FlowId(flow),
+        end,
+    }
 }
 
 fn lost(agent: &str) -> Event {
@@ -99,11 +130,17 @@ fn lost(agent: &str) -> Event {
 }
 
 fn stop() -> Event {
-    Event::Stop { reason: "asked".into() }
+    Event::Stop {
+        reason: "asked".into(),
+    }
 }
 
 fn t0(mono_ns: u64) -> StartAt {
-    StartAt { unix_ns: 1, mono_ns, kernel_boot_id: "kernel".into() }
+    StartAt {
+        unix_ns: 1,
+        mono_ns,
+        kernel_boot_id: "kernel".into(),
+    }
 }
 
 fn published(effects: &[Effect]) -> BTreeSet<&str> {
@@ -112,7 +149,10 @@ fn published(effects: &[Effect]) -> BTreeSet<&str> {
         _ => None,
     };
     let agents: BTreeSet<AgentName> = effects.iter().filter_map(agent).collect();
-    ["a", "b", "c"].into_iter().filter(|text| agents.contains(&name(text))).collect()
+    ["a", "b", "c"]
+        .into_iter()
+        .filter(|text| agents.contains(&name(text)))
+        .collect()
 }
 
 fn excluded(machine: &Machine, agent: &str) -> Vec<u32> {
@@ -122,12 +162,19 @@ fn excluded(machine: &Machine, agent: &str) -> Vec<u32> {
 
 fn targets(machine: &Machine, agent: &str) -> Vec<(u32, u16)> {
     let desired = machine.desired(&name(agent)).unwrap();
-    desired.targets.iter().map(|target| (target.session.0, target.port)).collect()
+    desired
+        .targets
+        .iter()
+        .map(|target| (target.session.0, target.port))
+        .collect()
 }
 
 /// Gives events at time 0 and returns all effects.
 fn give(machine: &mut Machine, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
-    events.into_iter().flat_map(|event| machine.handle(0, event)).collect()
+    events
+        .into_iter()
+        .flat_map(|event| machine.handle(0, event))
+        .collect()
 }
 
 fn prepared(campaign: &str) -> Machine {
@@ -161,7 +208,10 @@ fn a_listening_port_reaches_the_end_that_dials_and_no_other() {
     assert_eq!(effects, [Effect::Publish(name("a"))]);
     assert_eq!(targets(&machine, "a"), [(1, 7900)]);
     assert!(targets(&machine, "b").is_empty());
-    assert!(give(&mut machine, [listening("b", 1, End::Rx, 7900)]).is_empty(), "told once");
+    assert!(
+        give(&mut machine, [listening("b", 1, End::Rx, 7900)]).is_empty(),
+        "told once"
+    );
     give(&mut machine, [listening("b", 1, End::Rx, 7901)]);
     assert_eq!(targets(&machine, "a"), [(1, 7901)]);
 }
@@ -187,13 +237,28 @@ fn nobody_speaks_for_another_end() {
 #[test]
 fn with_both_each_generator_dials_its_own_session() {
     let mut machine = machine(BOTH);
-    give(&mut machine, [listening("b", 1, End::Rx, 7900), listening("a", 2, End::Rx, 7901)]);
+    give(
+        &mut machine,
+        [
+            listening("b", 1, End::Rx, 7900),
+            listening("a", 2, End::Rx, 7901),
+        ],
+    );
     assert_eq!(targets(&machine, "a"), [(1, 7900)]);
     assert_eq!(targets(&machine, "b"), [(2, 7901)]);
     give(&mut machine, [failed("b", 1, End::Rx)]);
-    assert_eq!((excluded(&machine, "a"), excluded(&machine, "b")), (vec![1], vec![1]));
-    let effects = give(&mut machine, [ready("a", 2, End::Rx), ready("b", 2, End::Tx)]);
-    assert!(effects.contains(&Effect::ChooseStart), "the other direction starts");
+    assert_eq!(
+        (excluded(&machine, "a"), excluded(&machine, "b")),
+        (vec![1], vec![1])
+    );
+    let effects = give(
+        &mut machine,
+        [ready("a", 2, End::Rx), ready("b", 2, End::Tx)],
+    );
+    assert!(
+        effects.contains(&Effect::ChooseStart),
+        "the other direction starts"
+    );
 }
 
 #[test]
@@ -207,14 +272,24 @@ fn with_dial_to_the_receiver_dials() {
 #[test]
 fn a_failed_session_is_excluded_at_both_ends() {
     // Whichever end it is, and also the one that does not know it.
-    for event in [failed("a", 1, End::Tx), failed("b", 1, End::Rx), refused("b", &[1])] {
+    for event in [
+        failed("a", 1, End::Tx),
+        failed("b", 1, End::Rx),
+        refused("b", &[1]),
+    ] {
         let mut machine = machine(FAN);
         let effects = give(&mut machine, [event.clone()]);
         assert_eq!(published(&effects), BTreeSet::from(["a", "b"]), "{event:?}");
-        assert_eq!((excluded(&machine, "a"), excluded(&machine, "b")), (vec![1], vec![1]));
+        assert_eq!(
+            (excluded(&machine, "a"), excluded(&machine, "b")),
+            (vec![1], vec![1])
+        );
         assert!(excluded(&machine, "c").is_empty());
         assert_eq!(machine.tally(), (0, 1, 2));
-        assert!(give(&mut machine, [event, ready("b", 1, End::Rx)]).is_empty(), "decided once");
+        assert!(
+            give(&mut machine, [event, ready("b", 1, End::Rx)]).is_empty(),
+            "decided once"
+        );
     }
 }
 
@@ -231,7 +306,10 @@ fn an_agent_that_refuses_all_of_it_is_not_sent_it_again() {
 #[test]
 fn the_start_waits_for_every_session_and_comes_once() {
     let mut machine = machine(FAN);
-    let mut effects = give(&mut machine, [ready("a", 1, End::Tx), ready("b", 1, End::Rx)]);
+    let mut effects = give(
+        &mut machine,
+        [ready("a", 1, End::Tx), ready("b", 1, End::Rx)],
+    );
     assert_eq!(effects, [Effect::Decided(SessionId(1), None)]);
     effects = give(&mut machine, [failed("c", 2, End::Rx)]);
     assert_eq!(effects.last(), Some(&Effect::ChooseStart));
@@ -240,7 +318,10 @@ fn the_start_waits_for_every_session_and_comes_once() {
     assert_eq!(published(&effects), BTreeSet::from(["a", "b", "c"]));
     assert_eq!(machine.start(), Some(&t0(5)));
     for agent in ["a", "b", "c"] {
-        assert_eq!(machine.desired(&name(agent)).unwrap().order, Order::Start(t0(5)));
+        assert_eq!(
+            machine.desired(&name(agent)).unwrap().order,
+            Order::Start(t0(5))
+        );
     }
     assert_eq!(excluded(&machine, "c"), [2]);
 }
@@ -248,17 +329,41 @@ fn the_start_waits_for_every_session_and_comes_once() {
 #[test]
 fn a_session_can_fail_after_it_was_ready() {
     let mut machine = machine(FAN);
-    give(&mut machine, [ready("a", 1, End::Tx), ready("b", 1, End::Rx), failed("b", 1, End::Rx)]);
+    give(
+        &mut machine,
+        [
+            ready("a", 1, End::Tx),
+            ready("b", 1, End::Rx),
+            failed("b", 1, End::Rx),
+        ],
+    );
     assert_eq!(machine.tally(), (0, 1, 2));
-    give(&mut machine, [ready("a", 2, End::Tx), ready("c", 2, End::Rx)]);
-    give(&mut machine, [Event::Started(t0(0)), manifest(2, End::Tx), manifest(2, End::Rx)]);
-    assert_eq!(machine.state(), State::Closed, "a failed session owes no manifest");
+    give(
+        &mut machine,
+        [ready("a", 2, End::Tx), ready("c", 2, End::Rx)],
+    );
+    give(
+        &mut machine,
+        [
+            Event::Started(t0(0)),
+            manifest(2, End::Tx),
+            manifest(2, End::Rx),
+        ],
+    );
+    assert_eq!(
+        machine.state(),
+        State::Closed,
+        "a failed session owes no manifest"
+    );
 }
 
 #[test]
 fn a_dead_target_holds_the_others_no_longer_than_settle_and_a_grace() {
     let mut machine = machine(FAN);
-    give(&mut machine, [listening("b", 1, End::Rx, 1), ready("b", 1, End::Rx)]);
+    give(
+        &mut machine,
+        [listening("b", 1, End::Rx, 1), ready("b", 1, End::Rx)],
+    );
     give(&mut machine, [ready("a", 1, End::Tx)]);
     let deadline_ns = machine.deadline_ns().unwrap();
     assert_eq!(deadline_ns, 20 * SECOND, "settle 10 s and 10 s");
@@ -268,13 +373,19 @@ fn a_dead_target_holds_the_others_no_longer_than_settle_and_a_grace() {
     let (end, code, reason) = machine.failure(SessionId(2)).unwrap();
     assert_eq!((*end, code.as_str()), (End::Rx, "unreachable"));
     assert!(reason.contains("c did not get ready"), "{reason}");
-    assert!(published(&effects).contains("c"), "the end that is blamed may be alive");
+    assert!(
+        published(&effects).contains("c"),
+        "the end that is blamed may be alive"
+    );
 }
 
 #[test]
 fn nothing_ready_closes_the_run_and_frees_the_agents() {
     let mut machine = machine(FAN);
-    let effects = give(&mut machine, [failed("b", 1, End::Rx), failed("c", 2, End::Rx)]);
+    let effects = give(
+        &mut machine,
+        [failed("b", 1, End::Rx), failed("c", 2, End::Rx)],
+    );
     assert!(effects.contains(&Effect::Entered(State::Closed)));
     assert!(!effects.contains(&Effect::ChooseStart));
     assert_eq!(published(&effects), BTreeSet::from(["a", "b", "c"]));
@@ -286,19 +397,32 @@ fn nothing_ready_closes_the_run_and_frees_the_agents() {
 fn an_agent_lost_before_t0_is_out_even_if_it_comes_back() {
     let mut machine = machine(FAN);
     let effects = give(&mut machine, [lost("b")]);
-    assert_eq!(published(&effects), BTreeSet::from(["a", "b"]), "it finds its exclusion");
-    give(&mut machine, [listening("b", 1, End::Rx, 7900), ready("b", 1, End::Rx)]);
+    assert_eq!(
+        published(&effects),
+        BTreeSet::from(["a", "b"]),
+        "it finds its exclusion"
+    );
+    give(
+        &mut machine,
+        [listening("b", 1, End::Rx, 7900), ready("b", 1, End::Rx)],
+    );
     give(&mut machine, [ready("a", 1, End::Tx)]);
     assert_eq!(machine.tally(), (0, 1, 2));
     assert_eq!(excluded(&machine, "b"), [1]);
-    let effects = give(&mut machine, [ready("a", 2, End::Tx), ready("c", 2, End::Rx)]);
+    let effects = give(
+        &mut machine,
+        [ready("a", 2, End::Tx), ready("c", 2, End::Rx)],
+    );
     assert!(effects.contains(&Effect::ChooseStart));
 }
 
 #[test]
 fn an_agent_lost_after_t0_may_come_back_and_deliver() {
     let mut machine = running();
-    give(&mut machine, [lost("b"), manifest(1, End::Tx), manifest(2, End::Tx)]);
+    give(
+        &mut machine,
+        [lost("b"), manifest(1, End::Tx), manifest(2, End::Tx)],
+    );
     give(&mut machine, [manifest(2, End::Rx)]);
     assert_eq!(machine.state(), State::Running);
     assert_eq!(machine.silence(&name("b")), Some("the agent is lost"));
@@ -312,7 +436,14 @@ fn an_agent_lost_after_t0_may_come_back_and_deliver() {
 fn an_agent_that_aborted_owes_no_manifest() {
     let mut machine = running();
     give(&mut machine, [stands("b", AssignmentState::Aborted)]);
-    give(&mut machine, [manifest(1, End::Tx), manifest(2, End::Tx), manifest(2, End::Rx)]);
+    give(
+        &mut machine,
+        [
+            manifest(1, End::Tx),
+            manifest(2, End::Tx),
+            manifest(2, End::Rx),
+        ],
+    );
     assert_eq!(machine.state(), State::Closed);
     assert_eq!(machine.silence(&name("b")), Some("why"));
 }
@@ -321,8 +452,15 @@ fn an_agent_that_aborted_owes_no_manifest() {
 fn an_agent_that_was_stopped_still_owes_its_manifests() {
     let mut machine = running();
     give(&mut machine, [stop()]);
-    give(&mut machine, ["a", "b", "c"].map(|agent| stands(agent, AssignmentState::Stopped)));
-    assert_eq!(machine.state(), State::Stopping, "they come by another connection");
+    give(
+        &mut machine,
+        ["a", "b", "c"].map(|agent| stands(agent, AssignmentState::Stopped)),
+    );
+    assert_eq!(
+        machine.state(),
+        State::Stopping,
+        "they come by another connection"
+    );
     let flows = [(1, End::Tx), (1, End::Rx), (2, End::Tx), (2, End::Rx)];
     give(&mut machine, flows.map(|(flow, end)| manifest(flow, end)));
     assert_eq!(machine.state(), State::Closed);
@@ -340,12 +478,19 @@ fn an_agent_that_stops_before_t0_is_out() {
 fn an_end_that_fails_at_t0_owes_no_manifest_and_its_peer_does() {
     let mut machine = running();
     let effects = give(&mut machine, [failed("b", 1, End::Rx)]);
-    assert!(matches!(effects[..], [Effect::Decided(SessionId(1), Some(_))]), "{effects:?}");
+    assert!(
+        matches!(effects[..], [Effect::Decided(SessionId(1), Some(_))]),
+        "{effects:?}"
+    );
     give(&mut machine, [manifest(2, End::Tx), manifest(2, End::Rx)]);
     assert_eq!(machine.state(), State::Running);
     give(&mut machine, [failed("a", 1, End::Tx)]);
     assert_eq!(machine.state(), State::Closed);
-    assert_eq!(machine.failure(SessionId(1)).unwrap().0, End::Rx, "the first one counts");
+    assert_eq!(
+        machine.failure(SessionId(1)).unwrap().0,
+        End::Rx,
+        "the first one counts"
+    );
 }
 
 #[test]
@@ -375,8 +520,17 @@ fn a_stop_is_told_to_all_and_waits_for_manifests_so_long() {
     let effects = machine.handle(5 * SECOND, stop());
     assert_eq!(published(&effects), BTreeSet::from(["a", "b", "c"]));
     let order = machine.desired(&name("a")).unwrap().order;
-    assert_eq!(order, Order::Stop { reason: "asked".into() });
-    assert_eq!(machine.deadline_ns(), Some(22 * SECOND), "linger 2 s and 15 s");
+    assert_eq!(
+        order,
+        Order::Stop {
+            reason: "asked".into()
+        }
+    );
+    assert_eq!(
+        machine.deadline_ns(),
+        Some(22 * SECOND),
+        "linger 2 s and 15 s"
+    );
     assert!(machine.handle(6 * SECOND, stop()).is_empty());
     machine.handle(22 * SECOND, Event::Tick);
     assert_eq!(machine.state(), State::Closed);
@@ -397,9 +551,19 @@ fn a_run_closes_without_its_manifests_at_the_deadline() {
 fn a_restart_goes_on_with_what_is_missing() {
     let closed = BTreeSet::from([(FlowId(1), End::Tx), (FlowId(1), End::Rx)]);
     let mut machine = machine(FAN).resume(t0(SECOND), None, Vec::new(), &closed, 30 * SECOND);
-    assert_eq!((machine.state(), machine.tally()), (State::Running, (2, 0, 2)));
-    assert_eq!(machine.desired(&name("a")).unwrap().order, Order::Start(t0(SECOND)));
-    assert_eq!(machine.deadline_ns(), Some(60 * SECOND), "agents have 30 s to come back");
+    assert_eq!(
+        (machine.state(), machine.tally()),
+        (State::Running, (2, 0, 2))
+    );
+    assert_eq!(
+        machine.desired(&name("a")).unwrap().order,
+        Order::Start(t0(SECOND))
+    );
+    assert_eq!(
+        machine.deadline_ns(),
+        Some(60 * SECOND),
+        "agents have 30 s to come back"
+    );
     give(&mut machine, [manifest(2, End::Tx)]);
     assert_eq!(machine.state(), State::Running);
     give(&mut machine, [manifest(2, End::Rx)]);
@@ -413,7 +577,11 @@ fn a_restart_remembers_what_failed_and_what_is_over() {
     let mut machine = machine(FAN).resume(t0(SECOND), None, failure, &closed, 0);
     assert_eq!(excluded(&machine, "b"), [1]);
     machine.handle(0, Event::Tick);
-    assert_eq!(machine.state(), State::Closed, "everything is stored already");
+    assert_eq!(
+        machine.state(),
+        State::Closed,
+        "everything is stored already"
+    );
 }
 
 #[test]
@@ -423,7 +591,11 @@ fn a_stopped_run_does_not_wait_for_its_planned_end_after_a_restart() {
     let machine =
         machine(&campaign).resume(t0(0), stopped, Vec::new(), &BTreeSet::new(), 10 * SECOND);
     assert_eq!(machine.state(), State::Stopping);
-    assert_eq!(machine.deadline_ns(), Some(40 * SECOND), "agents have 30 s to come back");
+    assert_eq!(
+        machine.deadline_ns(),
+        Some(40 * SECOND),
+        "agents have 30 s to come back"
+    );
 }
 
 #[test]
@@ -458,22 +630,74 @@ fn every_state_against_every_event() {
     let late = 1_000 * SECOND;
     // Event; the state it leads to from Preparing, Starting, Running, Stopping, Closed.
     let table: [(u64, Event, [State; 5]); 15] = [
-        (0, listening("b", 1, End::Rx, 1), [Preparing, Starting, Running, Stopping, Closed]),
-        (0, ready("b", 1, End::Rx), [Preparing, Starting, Running, Stopping, Closed]),
-        (0, failed("b", 1, End::Rx), [Preparing, Starting, Running, Stopping, Closed]),
-        (0, refused("b", &[1]), [Preparing, Starting, Running, Stopping, Closed]),
+        (
+            0,
+            listening("b", 1, End::Rx, 1),
+            [Preparing, Starting, Running, Stopping, Closed],
+        ),
+        (
+            0,
+            ready("b", 1, End::Rx),
+            [Preparing, Starting, Running, Stopping, Closed],
+        ),
+        (
+            0,
+            failed("b", 1, End::Rx),
+            [Preparing, Starting, Running, Stopping, Closed],
+        ),
+        (
+            0,
+            refused("b", &[1]),
+            [Preparing, Starting, Running, Stopping, Closed],
+        ),
         // Without `a` nothing is left of it.
-        (0, refused("a", &[]), [Closed, Starting, Running, Stopping, Closed]),
+        (
+            0,
+            refused("a", &[]),
+            [Closed, Starting, Running, Stopping, Closed],
+        ),
         (0, lost("a"), [Closed, Starting, Running, Stopping, Closed]),
-        (0, lost("b"), [Preparing, Starting, Running, Stopping, Closed]),
-        (0, stands("a", AssignmentState::Aborted), [Closed, Starting, Running, Stopping, Closed]),
-        (0, stands("a", AssignmentState::Stopped), [Closed, Starting, Running, Stopping, Closed]),
-        (0, stands("a", AssignmentState::Finished), [Preparing, Starting, Running, Stopping, Closed]),
-        (0, manifest(1, End::Tx), [Preparing, Starting, Running, Stopping, Closed]),
-        (0, Event::Started(t0(0)), [Preparing, Running, Running, Stopping, Closed]),
+        (
+            0,
+            lost("b"),
+            [Preparing, Starting, Running, Stopping, Closed],
+        ),
+        (
+            0,
+            stands("a", AssignmentState::Aborted),
+            [Closed, Starting, Running, Stopping, Closed],
+        ),
+        (
+            0,
+            stands("a", AssignmentState::Stopped),
+            [Closed, Starting, Running, Stopping, Closed],
+        ),
+        (
+            0,
+            stands("a", AssignmentState::Finished),
+            [Preparing, Starting, Running, Stopping, Closed],
+        ),
+        (
+            0,
+            manifest(1, End::Tx),
+            [Preparing, Starting, Running, Stopping, Closed],
+        ),
+        (
+            0,
+            Event::Started(t0(0)),
+            [Preparing, Running, Running, Stopping, Closed],
+        ),
         (0, stop(), [Closed, Closed, Stopping, Stopping, Closed]),
-        (0, Event::Tick, [Preparing, Starting, Running, Stopping, Closed]),
-        (late, Event::Tick, [Closed, Starting, Closed, Closed, Closed]),
+        (
+            0,
+            Event::Tick,
+            [Preparing, Starting, Running, Stopping, Closed],
+        ),
+        (
+            late,
+            Event::Tick,
+            [Closed, Starting, Closed, Closed, Closed],
+        ),
     ];
     let states = [Preparing, Starting, Running, Stopping, Closed];
     for (now_ns, event, outcomes) in table {
@@ -485,7 +709,11 @@ fn every_state_against_every_event() {
                 assert!(effects.is_empty(), "{event:?}");
             }
             let entered = effects.contains(&Effect::Entered(outcome));
-            assert_eq!(entered, outcome != state, "{state:?} and {event:?}: {effects:?}");
+            assert_eq!(
+                entered,
+                outcome != state,
+                "{state:?} and {event:?}: {effects:?}"
+            );
         }
     }
 }

@@ -37,13 +37,18 @@ struct Model {
 /// An event of one of the sessions, spoken by whoever may or may not speak for it.
 fn of_session(sessions: u32) -> impl Strategy<Value = Event> {
     let end = select(vec![End::Tx, End::Rx]);
-    (select(AGENTS.to_vec()), 1..=sessions, end, 0..8_u8, 1..4_u16).prop_map(
-        |(agent, session, end, what, port)| match what {
+    (
+        select(AGENTS.to_vec()),
+        1..=sessions,
+        end,
+        0..8_u8,
+        1..4_u16,
+    )
+        .prop_map(|(agent, session, end, what, port)| match what {
             0..=1 => listening(agent, session, end, port),
             2..=6 => ready(agent, session, end),
             _ => failed(agent, session, end),
-        },
-    )
+        })
 }
 
 fn event(sessions: u32) -> impl Strategy<Value = Event> {
@@ -77,7 +82,11 @@ fn check_desired(machine: &Machine, model: &Model) {
             assert!(machine.state() == State::Closed || refused);
             continue;
         };
-        assert_ne!(machine.state(), State::Closed, "nothing is wanted of a closed run");
+        assert_ne!(
+            machine.state(),
+            State::Closed,
+            "nothing is wanted of a closed run"
+        );
         let specs = &desired.assignment.sessions;
         let excluded: BTreeSet<u32> = desired.excluded.iter().map(|id| id.0).collect();
         let mine: BTreeSet<u32> = specs
@@ -90,7 +99,10 @@ fn check_desired(machine: &Machine, model: &Model) {
             let dials = |spec: &&weir_common::assignment::SessionSpec| {
                 spec.session == target.session && spec.dials
             };
-            let spec = specs.iter().find(dials).expect("a target is for an end that dials");
+            let spec = specs
+                .iter()
+                .find(dials)
+                .expect("a target is for an end that dials");
             assert!(model.ports.contains(&(spec.session.0, spec.end.other())));
         }
         match (&desired.order, machine.start(), machine.stop_reason()) {
@@ -118,11 +130,15 @@ fn follow(machine: &Machine, model: &mut Model, effects: &[Effect]) {
                 model.chosen += 1;
                 let decided = |session: &PlannedSession| {
                     let id = session.id.0;
-                    let ready =
-                        [End::Tx, End::Rx].iter().all(|end| model.ready.contains(&(id, *end)));
+                    let ready = [End::Tx, End::Rx]
+                        .iter()
+                        .all(|end| model.ready.contains(&(id, *end)));
                     ready || model.failed.contains(&id)
                 };
-                assert!(machine.plan().sessions.iter().all(decided), "somebody is undecided");
+                assert!(
+                    machine.plan().sessions.iter().all(decided),
+                    "somebody is undecided"
+                );
             }
             Effect::Publish(_) | Effect::Entered(_) => {}
         }
