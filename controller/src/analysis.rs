@@ -1,0 +1,279 @@
+//! From what the store holds to the result document: figures, validity,
+//! ledger, expectations, verdict. Pure: no clock, no store, no network.
+
+pub mod document;
+mod evidence;
+mod expectation;
+mod figures;
+mod ledger;
+mod sets;
+mod validity;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use weir_common::campaign::{Campaign, Level};
+use weir_common::id::{FlowId, RunId};
+use weir_common::record::Ending;
+use weir_common::traffic::Transport;
+
+pub use self::document::{ResultDocument, Verdict};
+pub use self::evidence::{EndEvidence, Failure, FlowEvidence};
+
+use self::document::{Checks, Flow, Reason, SCHEMA, StartSkew, Time};
+use self::validity::Subject;
+use crate::plan::{Plan, PlannedFlow};
+
+/// Everything that a result is made of.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// The run.
+    pub run: RunId,
+    /// What was asked.
+    pub campaign: &'a Campaign,
+    /// What was planned.
+    pub plan: &'a Plan,
+    /// T0, ns since the Unix epoch; `None` when the run never started.
+    pub t0_unix_ns: Option<i64>,
+    /// What is known of each flow.
+    pub evidence: &'a BTreeMap<FlowId, FlowEvidence>,
+    /// Reasons of the run as a whole, such as a stop; each makes it partial.
+    pub reasons: Vec<Reason>,
+    /// What to know of the run as a whole.
+    pub warnings: Vec<Reason>,
+    /// Where the figures come from.
+    pub provenance: Value,
+}
+
+/// Makes the result document.
+pub fn analyse(input: Input<'_>) -> ResultDocument {
+    let nothing = FlowEvidence::default();
+    let seen = |flow: &PlannedFlow| input.evidence.get(&flow.id).unwrap_or(&nothing);
+    let flows: Vec<Flow> =
+        input.plan.flows.iter().map(|flow| describe(&input, flow, seen(flow))).collect();
+    let started = input.t0_unix_ns.is_some();
+    let ledger = ledger::balance(input.plan, started, |flow| seen(flow));
+    let expectations: Vec<_> = input
+        .campaign
+        .expectations
+        .iter()
+        .map(|expectation| expectation::evaluate(expectation, &flows))
+        .collect();
+    let broken = expectations
+        .iter()
+        .zip(&input.campaign.expectations)
+        .filter(|(result, expectation)| !result.pass && expectation.level == Level::Fail);
+    let mut reasons = input.reasons;
+    let incomplete = !reasons.is_empty() || ledger.stored < ledger.expected;
+    let checks = Checks {
+        valid: flows.iter().all(|flow| flow.valid),
+        complete: started && !incomplete && flows.iter().all(|flow| flow.complete),
+        expectations: broken.clone().count() == 0,
+    };
+    for flow in &flows {
+        reasons.extend(flow.reasons.iter().cloned());
+    }
+    reasons.extend(broken.map(|(result, expectation)| unmet(result, &expectation.to_string())));
+    let verdict = Verdict::of(checks);
+    ResultDocument {
+        schema: SCHEMA.into(),
+        run: input.run.to_string(),
+        campaign: input.campaign.name.clone(),
+        question: input.campaign.question.clone(),
+        verdict,
+        exit: verdict.exit_code(),
+        checks,
+        reasons,
+        warnings: input.warnings,
+        time: time(input.t0_unix_ns, input.plan, input.evidence),
+        ledger,
+        sets: sets::summarise(input.plan, &flows),
+        flows,
+        expectations,
+        provenance: input.provenance,
+    }
+}
+
+fn unmet(result: &document::ExpectationResult, written: &str) -> Reason {
+    let measured = result
+        .measured
+        .map_or_else(|| "nothing was measured".to_owned(), |value| format!("measured {value:.6}"));
+    Reason {
+        code: "expectation".into(),
+        flow: result.worst,
+        end: None,
+        value: result.measured,
+        limit: None,
+        text: format!("{written}: {measured}, held for {} of {}", result.held, result.of),
+    }
+}
+
+fn time(t0_unix_ns: Option<i64>, plan: &Plan, evidence: &BTreeMap<FlowId, FlowEvidence>) -> Time {
+    let skew = evidence
+        .values()
+        .filter_map(|flow| flow.tx.closed.as_ref()?.first_packet_ns)
+        .max()
+        .map(|ns| ns as f64 / 1e3);
+    let t0 = t0_unix_ns
+        .and_then(|ns| jiff::Timestamp::from_nanosecond(i128::from(ns)).ok())
+        .map(|t0| format!("{t0:.9}"));
+    Time {
+        t0,
+        t0_unix_ns,
+        linger_s: plan.linger_ns as f64 / 1e9,
+        start_skew_us: StartSkew { max: skew, bound: skew.map(|_| 0.0) },
+    }
+}
+
+/// The figures of one flow.
+fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -> Flow {
+    let phase = input.plan.phase(planned.phase).map_or_else(String::new, |p| p.name.clone());
+    let tx = evidence.tx.closed.as_ref();
+    let rx = evidence.rx.closed.as_ref();
+    let (start, end) = window(planned, evidence);
+    let seconds = end - start;
+    let scheduled = planned.offered_bps.is_some() || planned.offered_milli_pps.is_some();
+    let offered = figures::offered(evidence.tx.window(), scheduled);
+    let (sent, received) = figures::amounts(evidence);
+    let tuples = tx.or(rx).map(|closed| closed.tuples.clone()).unwrap_or_default();
+    let rates =
+        figures::rates(offered, sent, received, seconds, planned.transport, &tuples);
+    let udp = planned.transport == Transport::Udp;
+    let losses = figures::losses(evidence);
+    let subject = Subject {
+        flow: planned.id.0,
+        transport: planned.transport,
+        scheduled,
+        interval_ns: input.plan.interval_ns,
+        seconds,
+        excess: if udp { losses.excess } else { 0 },
+    };
+    let judgement = validity::judge(subject, evidence, &input.campaign.valid);
+    let valid = judgement.reasons.is_empty();
+    let mut reasons = judgement.reasons;
+    let missing = missing(input, planned, evidence);
+    let complete = missing.is_none();
+    reasons.extend(missing);
+    let (delay_us, pdv_us) = rx.map_or((None, None), |rx| figures::delay(&rx.window));
+    let (jitter_us, jitter) = rx.map_or((None, None), |rx| figures::jitter(&rx.window));
+    let rx_counters = evidence.rx.window().filter(|_| udp);
+    let cpu = figures::cpu(evidence, seconds);
+    let control: Vec<u64> =
+        [tx, rx].into_iter().flatten().filter_map(|closed| closed.control_packets).collect();
+    Flow {
+        flow: planned.id.0,
+        set: planned.set.clone(),
+        key: planned.key.clone(),
+        phase,
+        repeat: planned.repeat,
+        cell: Map::new(),
+        round: None,
+        from: planned.from.to_string(),
+        to: planned.to.to_string(),
+        from_asn: planned.from_asn.map(Value::from),
+        to_asn: planned.to_asn.map(Value::from),
+        transport: planned.transport.to_string(),
+        tuples,
+        reverse_of: planned.reverse_of.map(|flow| flow.0),
+        valid,
+        complete,
+        reasons,
+        warnings: judgement.warnings,
+        limited: limited_by_cpu(scheduled, cpu).then(|| "cpu".to_owned()),
+        window_s: [start, end],
+        duration_s: seconds,
+        offered,
+        sent,
+        received,
+        lost: udp.then_some(losses.lost),
+        lost_detail: udp.then_some(losses.detail),
+        loss: losses.ratio.filter(|_| udp),
+        late: rx_counters.map(|rx| rx.late.unwrap_or(0)),
+        duplicate: rx_counters.map(|rx| rx.duplicate.unwrap_or(0)),
+        reordered: rx_counters.map(|rx| rx.reordered.unwrap_or(0)),
+        reorder_extent_max: rx.filter(|_| udp).map(|rx| rx.window.reorder_extent_max.unwrap_or(0)),
+        bursts: rx.filter(|_| udp).and_then(figures::bursts),
+        rate_bps: rates.received.map(|received| received.payload),
+        rates_bps: rates,
+        delay_us,
+        jitter_us: jitter_us.filter(|_| udp),
+        jitter: jitter.filter(|_| udp),
+        pdv_us,
+        rtt_us: tx.and_then(|tx| figures::rtt(&tx.window)),
+        lateness_us: tx
+            .and_then(|tx| tx.window.lateness.as_ref())
+            .and_then(figures::distribution),
+        ttl: rx.and_then(|rx| figures::ttl(&rx.window)),
+        ce: rx.filter(|_| udp).and_then(|rx| rx.window.ce),
+        retransmits: tx
+            .filter(|_| !udp)
+            .map(|tx| tx.window.retransmits.unwrap_or(0)),
+        tcp: (!udp).then(|| figures::tcp(evidence, seconds)),
+        control_packets: (!control.is_empty()).then(|| control.iter().sum()),
+        path: figures::path(evidence),
+        cpu,
+    }
+}
+
+/// An unlimited flow whose busier end used a whole core, or waited for one
+/// half of the time, was held back by the CPU.
+fn limited_by_cpu(scheduled: bool, cpu: document::Cpu) -> bool {
+    let busiest = cpu.tx_pct.unwrap_or(0.0).max(cpu.rx_pct.unwrap_or(0.0));
+    !scheduled && busiest + cpu.runq_wait_pct.unwrap_or(0.0) >= 90.0
+}
+
+/// The measured window from T0 in seconds: the generator's, else the planned one.
+fn window(planned: &PlannedFlow, evidence: &FlowEvidence) -> (f64, f64) {
+    let (start_ns, length_ns) = match &evidence.tx.closed {
+        Some(closed) => (closed.window.start_ns, closed.window.length_ns),
+        None => (
+            planned.start_ns + planned.warmup_ns,
+            planned.length_ns - planned.warmup_ns.min(planned.length_ns),
+        ),
+    };
+    (start_ns as f64 / 1e9, (start_ns + length_ns) as f64 / 1e9)
+}
+
+/// Why a flow is not whole.
+fn missing(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -> Option<Reason> {
+    let reason = |code: &str, end: Option<&str>, text: String| {
+        Some(Reason {
+            code: code.into(),
+            flow: Some(planned.id.0),
+            end: end.map(str::to_owned),
+            value: None,
+            limit: None,
+            text,
+        })
+    };
+    if let Some(failure) = &evidence.failure {
+        let text = format!("{} -> {}: {}", planned.from, planned.to, failure.reason);
+        return reason(&failure.code, Some(failure.end.as_str()), text);
+    }
+    if input.t0_unix_ns.is_none() {
+        return reason("not-started", None, format!("{} did not start", planned.key));
+    }
+    for (end, seen, agent) in [
+        ("tx", &evidence.tx, &planned.from),
+        ("rx", &evidence.rx, &planned.to),
+    ] {
+        let Some(closed) = &seen.closed else {
+            let why = seen.silence.as_deref().unwrap_or("no manifest came");
+            return reason("unclosed", Some(end), format!("{agent} did not close its end: {why}"));
+        };
+        if let Ending::Failed { reason: why } = &closed.ending {
+            return reason("broken", Some(end), format!("{agent}: {why}"));
+        }
+        if let Ending::Stopped { reason: why } = &closed.ending {
+            return reason("stopped", Some(end), format!("{agent}: stopped: {why}"));
+        }
+        if seen.rows < u64::from(closed.rows) {
+            let text = format!("{} of {} rows of {agent} are stored", seen.rows, closed.rows);
+            return reason("gap", Some(end), text);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What the analysis is given: facts from the store, gathered per flow.
+
+use weir_common::record::{Counters, End, Flags, FlowClosed};
+
+/// Everything known of one flow after a run.
+#[derive(Debug, Clone, Default)]
+pub struct FlowEvidence {
+    /// The generator's end.
+    pub tx: EndEvidence,
+    /// The receiver's end.
+    pub rx: EndEvidence,
+    /// Why the flow could not start, if so.
+    pub failure: Option<Failure>,
+}
+
+impl FlowEvidence {
+    /// The evidence of one end.
+    pub fn end(&self, end: End) -> &EndEvidence {
+        match end {
+            End::Tx => &self.tx,
+            End::Rx => &self.rx,
+        }
+    }
+
+    /// Puts the evidence of one end in place.
+    pub fn end_mut(&mut self, end: End) -> &mut EndEvidence {
+        match end {
+            End::Tx => &mut self.tx,
+            End::Rx => &mut self.rx,
+        }
+    }
+}
+
+/// Everything known of one end of a flow.
+#[derive(Debug, Clone, Default)]
+pub struct EndEvidence {
+    /// Its manifest; `None` when it never came.
+    pub closed: Option<FlowClosed>,
+    /// Rows in the store, of streams and sums together.
+    pub rows: u64,
+    /// Rows that hold several intervals.
+    pub coalesced: u64,
+    /// Sum over all rows with `stream = null`.
+    pub total: Counters,
+    /// The same without the warm-up.
+    pub measured: Counters,
+    /// All flags of the measured rows together.
+    pub flags: Flags,
+    /// End of the last row from T0, ns; 0 without rows.
+    pub last_ns: u64,
+    /// Why the end did not close: `agent lost`, `agent restarted`, ...
+    pub silence: Option<String>,
+}
+
+impl EndEvidence {
+    /// Counters of the measured window: the manifest's, else the sum of the measured rows.
+    pub fn window(&self) -> Option<Counters> {
+        match &self.closed {
+            Some(closed) => Some(closed.window.counters),
+            None if self.rows > 0 => Some(self.measured),
+            None => None,
+        }
+    }
+}
+
+/// Why a flow could not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The end that said so.
+    pub end: End,
+    /// Short code.
+    pub code: String,
+    /// Operation, address and error.
+    pub reason: String,
+}

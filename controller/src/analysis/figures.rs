@@ -1,0 +1,253 @@
+//! The figures of one flow from the manifests of its two ends.
+//!
+//! Identities (docs/records.md): offered = sent + lost.sender;
+//! sent = received + lost.network + lost.receiver.
+
+use weir_common::record::{Counters, FlowClosed, Window};
+use weir_common::stats::Histogram;
+use weir_common::traffic::Transport;
+
+use super::document::{
+    Amount, Bursts, Cpu, Distribution, JitterMeans, LayeredRate, Limited, Lost, LostDetail, Path,
+    Pdv, Rates, Tcp, Ttl,
+};
+use super::evidence::FlowEvidence;
+
+/// IPv4 and UDP headers, bytes.
+const IPV4_UDP_HEADERS: u64 = 28;
+/// IPv6 and UDP headers, bytes.
+const IPV6_UDP_HEADERS: u64 = 48;
+/// Ethernet header without FCS, bytes: what tcpdump and /proc/net/dev count.
+const ETHERNET_HEADER: u64 = 14;
+
+/// Loss of a UDP flow, by place and by cause.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Losses {
+    pub(super) lost: Lost,
+    pub(super) detail: LostDetail,
+    /// lost.network / sent; null when an end is missing or nothing was sent.
+    pub(super) ratio: Option<f64>,
+    /// More received than sent: some counter is wrong.
+    pub(super) excess: u64,
+}
+
+/// Splits what was sent and did not arrive by place.
+pub(super) fn losses(evidence: &FlowEvidence) -> Losses {
+    let tx = evidence.tx.window();
+    let rx = evidence.rx.window();
+    let sent = tx.and_then(|tx| tx.tx_packets);
+    let received = rx.and_then(|rx| rx.rx_packets);
+    let missing = sent.zip(received).map(|(sent, received)| sent.saturating_sub(received));
+    let excess =
+        sent.zip(received).map_or(0, |(sent, received)| received.saturating_sub(sent));
+    // Drops at the socket can include copies and packets outside the window,
+    // so they never explain more than what is missing.
+    let socket = missing.zip(rx).map(|(missing, rx)| rx.socket_drops.unwrap_or(0).min(missing));
+    let network = missing.zip(socket).map(|(missing, socket)| missing - socket);
+    let egress = tx.map(|tx| tx.egress_packets.unwrap_or(0));
+    let egress = egress.zip(network).map(|(egress, network)| egress.min(network));
+    let window = evidence.rx.closed.as_ref().map(|closed| &closed.window);
+    Losses {
+        lost: Lost { sender: tx.map(|tx| tx.lost_sender()), network, receiver: socket },
+        detail: LostDetail {
+            behind: tx.map(|tx| tx.behind_packets.unwrap_or(0)),
+            blocked: tx.map(|tx| tx.blocked_packets.unwrap_or(0)),
+            refused: tx.map(|tx| tx.refused_packets.unwrap_or(0)),
+            egress,
+            path: network.zip(egress).map(|(network, egress)| network - egress),
+            socket,
+            head: window.and_then(|window| window.lost_head),
+            tail: window.and_then(|window| window.lost_tail),
+        },
+        ratio: sent
+            .filter(|&sent| sent > 0)
+            .zip(network)
+            .map(|(sent, network)| network as f64 / sent as f64),
+        excess,
+    }
+}
+
+/// Bursts of consecutive losses, when there was one.
+pub(super) fn bursts(rx: &FlowClosed) -> Option<Bursts> {
+    let count = rx.window.loss_bursts.filter(|&count| count > 0)?;
+    let lost = rx.window.counters.lost_packets?;
+    Some(Bursts { mean: lost as f64 / count as f64, max: rx.window.loss_burst_max? })
+}
+
+/// What the schedule asked for; `None` for unlimited traffic.
+pub(super) fn offered(tx: Option<Counters>, scheduled: bool) -> Option<Amount> {
+    let tx = tx.filter(|_| scheduled)?;
+    Some(Amount { packets: tx.offered_packets, bytes: tx.offered_bytes })
+}
+
+/// Sent and received amounts.
+pub(super) fn amounts(evidence: &FlowEvidence) -> (Option<Amount>, Option<Amount>) {
+    let sent = evidence
+        .tx
+        .window()
+        .map(|tx| Amount { packets: tx.tx_packets, bytes: Some(tx.tx_bytes.unwrap_or(0)) });
+    let received = evidence
+        .rx
+        .window()
+        .map(|rx| Amount { packets: rx.rx_packets, bytes: Some(rx.rx_bytes.unwrap_or(0)) });
+    (sent, received)
+}
+
+/// Bits per second of an amount over a time.
+fn rate(bytes: Option<u64>, seconds: f64) -> Option<f64> {
+    bytes.filter(|_| seconds > 0.0).map(|bytes| bytes as f64 * 8.0 / seconds)
+}
+
+fn layered(amount: Amount, seconds: f64, headers: Option<u64>) -> Option<LayeredRate> {
+    let payload = rate(amount.bytes, seconds)?;
+    let with = |per_packet: u64| {
+        let packets = amount.packets?;
+        rate(Some(amount.bytes?.saturating_add(packets.saturating_mul(per_packet))), seconds)
+    };
+    Some(LayeredRate {
+        payload,
+        ip: headers.and_then(with),
+        frame: headers.and_then(|headers| with(headers + ETHERNET_HEADER)),
+    })
+}
+
+/// Rates at three layers. IP and frame rates of UDP are exact; TCP has none,
+/// since its segments are the kernel's.
+pub(super) fn rates(
+    offered: Option<Amount>,
+    sent: Option<Amount>,
+    received: Option<Amount>,
+    seconds: f64,
+    transport: Transport,
+    tuples: &[String],
+) -> Rates {
+    let ipv6 = tuples.first().is_some_and(|tuple| tuple.starts_with('['));
+    let headers = (transport == Transport::Udp)
+        .then_some(if ipv6 { IPV6_UDP_HEADERS } else { IPV4_UDP_HEADERS });
+    Rates {
+        offered: offered.and_then(|offered| rate(offered.bytes, seconds)),
+        sent: sent.and_then(|sent| layered(sent, seconds, headers)),
+        received: received.and_then(|received| layered(received, seconds, headers)),
+    }
+}
+
+/// Nanoseconds as microseconds.
+fn us(ns: u64) -> f64 {
+    ns as f64 / 1e3
+}
+
+/// A histogram's figures in microseconds; `None` without samples.
+pub(super) fn distribution(histogram: &Histogram) -> Option<Distribution> {
+    let percentile = |percent| histogram.percentile_ns(percent).map(us);
+    Some(Distribution {
+        n: histogram.count(),
+        min: us(histogram.min_ns()?),
+        mean: histogram.mean_ns()? / 1e3,
+        p50: percentile(50.0)?,
+        p90: percentile(90.0)?,
+        p99: percentile(99.0)?,
+        p999: percentile(99.9)?,
+        max: us(histogram.max_ns()?),
+        sd: histogram.sd_ns().unwrap_or(0.0) / 1e3,
+        ..Distribution::default()
+    })
+}
+
+/// One-way delay and its variation.
+pub(super) fn delay(window: &Window) -> (Option<Distribution>, Option<Pdv>) {
+    let Some(mut delay) = window.delay.as_ref().and_then(distribution) else {
+        return (None, None);
+    };
+    let bound = us(window.delay_bound_ns.unwrap_or(0));
+    delay.clock = Some(if bound == 0.0 { "same-kernel" } else { "estimated" }.into());
+    delay.bound = Some(bound);
+    delay.stamps = Some("user>kernel".into());
+    let pdv = Pdv { p50: (delay.p50 - delay.min).max(0.0), p99: (delay.p99 - delay.min).max(0.0) };
+    (Some(delay), Some(pdv))
+}
+
+/// Round-trip time, sampled from TCP_INFO once an interval.
+pub(super) fn rtt(window: &Window) -> Option<Distribution> {
+    let mut rtt = window.rtt.as_ref().and_then(distribution)?;
+    rtt.source = Some("tcp_info".into());
+    Some(rtt)
+}
+
+/// RFC 3550 jitter at the end of the window, and the two means.
+pub(super) fn jitter(window: &Window) -> (Option<f64>, Option<JitterMeans>) {
+    let means = JitterMeans {
+        rfc3550_mean_us: window.jitter_mean_ns.map(us),
+        ipdv_mean_abs_us: window.ipdv_mean_abs_ns.map(us),
+    };
+    let known = means.rfc3550_mean_us.is_some() || means.ipdv_mean_abs_us.is_some();
+    (window.jitter_ns.map(us), known.then_some(means))
+}
+
+/// TTL range seen.
+pub(super) fn ttl(window: &Window) -> Option<Ttl> {
+    window.ttl.map(|(min, max)| Ttl { min, max })
+}
+
+/// What only TCP has.
+pub(super) fn tcp(evidence: &FlowEvidence, seconds: f64) -> Tcp {
+    let tx = evidence.tx.closed.as_ref();
+    let rx = evidence.rx.closed.as_ref();
+    let window = tx.map(|tx| &tx.window);
+    let time = |pick: fn(&Window) -> Option<u64>| window.and_then(pick).map(|us| us as f64 / 1e6);
+    let busy = time(|window| window.busy_us);
+    let receiver = time(|window| window.rwnd_limited_us);
+    let buffer = time(|window| window.sndbuf_limited_us);
+    // The kernel's clocks count per stream; several streams can add up to more
+    // than the window, so nothing is allowed to go below 0.
+    let network = busy.map(|busy| {
+        (busy - receiver.unwrap_or(0.0) - buffer.unwrap_or(0.0)).max(0.0)
+    });
+    Tcp {
+        cc: tx.and_then(|tx| tx.path.cc.clone()),
+        mss: tx.and_then(|tx| tx.path.mss),
+        acked_bytes: window.and_then(|window| window.acked_bytes),
+        drained_bytes: rx.and_then(|rx| rx.drained_bytes),
+        unread_bytes: rx.and_then(|rx| rx.unread_bytes),
+        retransmitted_bytes: window.and_then(|window| window.retrans_bytes),
+        setup_us: tx.and_then(|tx| tx.path.setup_us).max(rx.and_then(|rx| rx.path.setup_us)),
+        limited_s: Limited {
+            network,
+            receiver,
+            buffer,
+            app: busy.map(|busy| (seconds - busy).max(0.0)),
+        },
+    }
+}
+
+/// Ways the kernel was used, both ends together.
+pub(super) fn path(evidence: &FlowEvidence) -> Path {
+    let tx = evidence.tx.closed.as_ref();
+    let rx = evidence.rx.closed.as_ref();
+    Path {
+        gso: tx.and_then(|tx| tx.path.gso.clone()),
+        pacing: tx.and_then(|tx| tx.path.pacing.clone()),
+        tx: tx.map(|tx| tx.path.call.clone()),
+        rx: rx.map(|rx| rx.path.call.clone()),
+        rng: tx.and_then(|tx| tx.path.rng.clone()),
+        sndbuf_bytes: tx.and_then(|tx| tx.path.buffer_bytes),
+        rcvbuf_bytes: rx.and_then(|rx| rx.path.buffer_bytes),
+        link: tx.or(rx).map(|closed| closed.link),
+    }
+}
+
+/// CPU shares of the window.
+pub(super) fn cpu(evidence: &FlowEvidence, seconds: f64) -> Cpu {
+    let share = |us: Option<u64>| {
+        us.filter(|_| seconds > 0.0).map(|us| us as f64 / 1e4 / seconds)
+    };
+    let tx = evidence.tx.closed.as_ref().map(|closed| &closed.window);
+    let rx = evidence.rx.closed.as_ref().map(|closed| &closed.window);
+    let waited = tx
+        .and_then(|window| window.runq_wait_us)
+        .max(rx.and_then(|window| window.runq_wait_us));
+    Cpu {
+        tx_pct: share(tx.and_then(|window| window.cpu_us)),
+        rx_pct: share(rx.and_then(|window| window.cpu_us)),
+        runq_wait_pct: share(waited),
+    }
+}

@@ -1,0 +1,57 @@
+//! The ledger: expected against stored rows, per flow and end.
+
+use weir_common::record::End;
+
+use super::document::{Gap, Ledger, Unclosed};
+use super::evidence::FlowEvidence;
+use crate::plan::{Plan, PlannedFlow};
+
+/// Balances the ledger. A flow that was never started owes nothing; an end
+/// without a manifest owes its planned rows.
+pub(super) fn balance<'a>(
+    plan: &Plan,
+    started: bool,
+    seen: impl Fn(&PlannedFlow) -> &'a FlowEvidence,
+) -> Ledger {
+    let mut ledger =
+        Ledger { expected: 0, stored: 0, coalesced: 0, gaps: Vec::new(), unclosed: Vec::new() };
+    for flow in &plan.flows {
+        let evidence = seen(flow);
+        for (end, agent) in [(End::Tx, &flow.from), (End::Rx, &flow.to)] {
+            let side = evidence.end(end);
+            ledger.stored += side.rows;
+            ledger.coalesced += side.coalesced;
+            let Some(closed) = &side.closed else {
+                if started && evidence.failure.is_none() {
+                    let planned = u64::from(flow.rows_per_end).max(side.rows);
+                    ledger.expected += planned;
+                    ledger.unclosed.push(Unclosed {
+                        agent: agent.to_string(),
+                        flow: flow.id.0,
+                        end: end.as_str().into(),
+                        stored: side.rows,
+                        planned,
+                        why: side.silence.clone().unwrap_or_else(|| "no manifest came".into()),
+                    });
+                } else {
+                    ledger.expected += side.rows;
+                }
+                continue;
+            };
+            let named = u64::from(closed.rows);
+            ledger.expected += named;
+            if side.rows < named {
+                ledger.gaps.push(Gap {
+                    agent: agent.to_string(),
+                    flow: flow.id.0,
+                    end: end.as_str().into(),
+                    rows: named - side.rows,
+                    from_s: Some(side.last_ns as f64 / 1e9),
+                    to_s: None,
+                    why: "rows named by the manifest are not stored".into(),
+                });
+            }
+        }
+    }
+    ledger
+}
