@@ -1,19 +1,14 @@
 //! The agent against a controller that the test plays, with an engine that the
 //! test plays too: a real link over a unix socket, no traffic.
 
-#[path = "fake/controller.rs"]
-mod controller;
-#[path = "fake/traffic.rs"]
-mod traffic;
-
 use std::path::Path;
 use std::time::Duration;
 
-use controller::{Control, FakeController, Records};
+use crate::controller::{Control, FakeController, Records};
+use crate::traffic::{Call, FakeTraffic};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use traffic::{Call, FakeTraffic};
 use weir_agent::{Agent, AgentConfig};
 use weir_common::id::{RunId, SessionId};
 use weir_common::record::End;

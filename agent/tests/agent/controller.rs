@@ -252,20 +252,24 @@ impl Records {
             .await;
     }
 
+    /// The next batch.
+    pub(crate) async fn batch(&mut self) -> pb::Batch {
+        let request = soon("send records", self.requests.message()).await;
+        match request
+            .expect("the stream lives")
+            .and_then(|request| request.message)
+        {
+            Some(RecordsUp::Batch(batch)) => batch,
+            other => panic!("{other:?} in the place of a batch"),
+        }
+    }
+
     /// The sequences of the next `n` entries.
     pub(crate) async fn entries(&mut self, n: usize) -> Vec<u64> {
         let mut sequences = Vec::new();
         while sequences.len() < n {
-            let request = soon("send records", self.requests.message()).await;
-            match request
-                .expect("the stream lives")
-                .and_then(|request| request.message)
-            {
-                Some(RecordsUp::Batch(batch)) => {
-                    sequences.extend((batch.first_seq..).take(batch.entries.len()));
-                }
-                other => panic!("{other:?} in the place of a batch"),
-            }
+            let batch = self.batch().await;
+            sequences.extend((batch.first_seq..).take(batch.entries.len()));
         }
         sequences
     }

@@ -1,0 +1,163 @@
+//! Two agents with their real engines, one flow over loopback, and a
+//! controller that the test plays.
+
+use std::path::Path;
+
+use crate::controller::{Control, FakeController, Records};
+use tokio_util::sync::CancellationToken;
+use weir_agent::{Agent, AgentConfig};
+use weir_common::record::{Ending, Entry, FlowClosed};
+use weir_proto::agent::v1 as pb;
+use weir_proto::agent::v1::assignment_status::State;
+use weir_proto::agent::v1::control_request::Message as Up;
+use weir_proto::agent::v1::session_status::State as SessionState;
+use weir_proto::types::v1 as types;
+use weir_runtime::HostClock;
+
+const MILLISECOND: u64 = 1_000_000;
+/// 1 Mbit/s of 1,000 B for 600 ms.
+const PACKETS: u64 = 75;
+
+fn desired(end: types::End, peer: &str) -> types::Desired {
+    let udp = types::SocketTraffic {
+        transport: types::Transport::Udp.into(),
+        arrival: types::Arrival::Constant.into(),
+        size_bytes: 1000,
+        rate: Some(types::socket_traffic::Rate::BitsPerSecond(1_000_000)),
+        ..types::SocketTraffic::default()
+    };
+    let session = types::SessionSpec {
+        session: 1,
+        end: end.into(),
+        dials: end == types::End::Tx,
+        kind: Some(types::session_spec::Kind::Socket(udp)),
+        peer: Some(types::session_spec::Peer::Agent(types::AgentPeer {
+            name: peer.into(),
+            addresses: vec!["127.0.0.1".into()],
+        })),
+        tags: vec![0x5eed],
+        segments: vec![types::Segment {
+            flow: 1,
+            length_ns: 600 * MILLISECOND,
+            ..types::Segment::default()
+        }],
+        ..types::SessionSpec::default()
+    };
+    types::Desired {
+        assignment: Some(types::Assignment {
+            run: 1,
+            nonce: 99,
+            interval_ns: 200 * MILLISECOND,
+            linger_ns: 500 * MILLISECOND,
+            settle_ns: 10_000 * MILLISECOND,
+            end_ns: 600 * MILLISECOND,
+            sessions: vec![session],
+            ..types::Assignment::default()
+        }),
+        order: Some(types::desired::Order::Prepare(true)),
+        ..types::Desired::default()
+    }
+}
+
+fn spawn(controller: &FakeController, directory: &Path, name: &str, end: &CancellationToken) {
+    let parsed = name.parse().expect("a name");
+    let mut config = AgentConfig::new(controller.endpoint(), parsed, directory.join(name));
+    config.lab = true;
+    config.port = 0;
+    let agent = Agent::build(config).expect("the agent builds");
+    tokio::spawn(agent.run(end.clone()));
+}
+
+async fn ready(control: &mut Control) {
+    let state = control.until(|message| match message {
+        Up::SessionStatus(pb::SessionStatus { state, .. }) => match state {
+            Some(SessionState::Failed(failed)) => Some(Err(failed)),
+            Some(SessionState::Ready(ready)) => Some(Ok(ready)),
+            _ => None,
+        },
+        _ => None,
+    });
+    let ready = state.await.expect("the session becomes ready");
+    assert!(ready.link && ready.tuples.len() == 1, "{ready:?}");
+}
+
+/// Everything up to the manifest, stored at once.
+async fn until_closed(records: &mut Records) -> (u64, FlowClosed) {
+    let mut rows = 0;
+    loop {
+        let batch = records.batch().await;
+        let last = batch.first_seq + batch.entries.len() as u64 - 1;
+        records.ack(last, 4096).await;
+        for entry in batch.entries {
+            match Entry::try_from(entry).expect("the agent's entries convert") {
+                Entry::Record(_) => rows += 1,
+                Entry::Closed(closed) => return (rows, *closed),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_flow_between_two_agents_is_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut controller = FakeController::start(directory.path());
+    let end = CancellationToken::new();
+    // The second agent starts once the first is greeted, so that each is known.
+    spawn(&controller, directory.path(), "generator", &end);
+    let (mut tx, _, _) = controller.greet(0).await;
+    let mut tx_records = controller.records(0, 4096).await;
+    spawn(&controller, directory.path(), "receiver", &end);
+    let (mut rx, _, _) = controller.greet(0).await;
+    let mut rx_records = controller.records(0, 4096).await;
+
+    let to_rx = desired(types::End::Rx, "generator");
+    rx.snapshot(1, vec![to_rx.clone()]).await;
+    let port = rx
+        .until(|message| match message {
+            Up::SessionStatus(pb::SessionStatus {
+                state: Some(SessionState::ListeningPort(port)),
+                ..
+            }) => Some(port),
+            _ => None,
+        })
+        .await;
+    let mut to_tx = desired(types::End::Tx, "receiver");
+    to_tx.targets = vec![types::Target { session: 1, port }];
+    tx.snapshot(1, vec![to_tx.clone()]).await;
+    ready(&mut tx).await;
+    ready(&mut rx).await;
+
+    let clock = HostClock::from_host();
+    let start = types::desired::Order::Start(types::StartAt {
+        unix_ns: clock.unix_ns(),
+        mono_ns: clock.now_ns() + 300 * MILLISECOND,
+        kernel_boot_id: weir_runtime::host::kernel_boot_id().unwrap(),
+    });
+    let started = |item| types::Desired {
+        order: Some(start.clone()),
+        ..item
+    };
+    rx.snapshot(2, vec![started(to_rx)]).await;
+    tx.snapshot(2, vec![started(to_tx)]).await;
+
+    let (tx_rows, sent) = until_closed(&mut tx_records).await;
+    let (rx_rows, received) = until_closed(&mut rx_records).await;
+    assert_eq!(
+        (&sent.ending, &received.ending),
+        (&Ending::Completed, &Ending::Completed)
+    );
+    assert_eq!(sent.total.offered_packets, Some(PACKETS));
+    assert_eq!(sent.total.tx_packets, received.total.rx_packets);
+    assert_eq!(
+        (u64::from(sent.rows), u64::from(received.rows)),
+        (tx_rows, rx_rows)
+    );
+    for control in [&mut tx, &mut rx] {
+        let finished = control.until(|message| match message {
+            Up::AssignmentStatus(status) if status.state() == State::Finished => Some(status),
+            _ => None,
+        });
+        assert_eq!(finished.await.late_by_ns, 0);
+    }
+    end.cancel();
+}

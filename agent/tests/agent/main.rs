@@ -1,0 +1,6 @@
+//! Agents against a controller that the test plays.
+
+mod controller;
+mod link;
+mod loopback;
+mod traffic;
