@@ -31,8 +31,9 @@ use crate::socket::{TcpConnection, UdpSocket};
 pub(crate) use self::prepare::{answer_hello, attach_udp, describe, drain_control, failed};
 pub(crate) use self::start::{StreamContext, live};
 
-/// How much longer than the linger a generator waits for the receiver's totals.
-const TOTALS_GRACE_NS: u64 = 2_000_000_000;
+/// How much longer than the linger a generator waits for the receiver's totals:
+/// what the receiver waits for the final count, and the way back.
+const TOTALS_GRACE_NS: u64 = 5_000_000_000;
 
 /// How much longer than the linger a TCP receiver may drain what is on its way.
 pub(crate) const DRAIN_GRACE_NS: u64 = 10_000_000_000;

@@ -420,9 +420,8 @@ impl Stream<'_> {
         }
         // Queued ICMP errors fill the receive account; nothing else reads them.
         let _icmp = self.socket.take_errors();
-        let forced = self.buffer.is_none_or(|(_, forced)| forced);
         let mut warnings = Vec::new();
-        if sending.blocked && !forced {
+        if sending.blocked {
             warnings.push("buffer-below-queue");
         }
         warnings.extend(sending.refusal.map(refusal_code));

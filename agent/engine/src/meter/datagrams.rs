@@ -10,10 +10,11 @@
 //!  segment i+1                  |─ rows ─ ...
 //! ```
 //!
-//! 1. A row is cut at its end, and given out [`HOLD_NS`] (at most the linger)
-//!    later, so that packets sent in it and still on their way are counted in its
-//!    `rx_of_tx`. Where clocks cannot be compared there is no such count, and rows
-//!    go out at once.
+//! 1. A row is cut at its end and given out when the packets sent in it have had
+//!    their chance to arrive, so that its `rx_of_tx` is complete: when a packet sent
+//!    [`REORDER_SLACK_NS`] after its end has arrived, or the linger is over. Where
+//!    packets carry no comparable time there is no such count, and rows go out at
+//!    once.
 //! 2. The last row of a segment stays open until the segment is closed; what
 //!    arrives after the segment's end marks it `LATE_REPORT`.
 
@@ -31,9 +32,9 @@ use super::flow::{Row, StreamClosed};
 use super::host::HostSample;
 use super::interval::{Grid, Span};
 
-/// How long a finished row waits for packets that were sent in it. Longer than
-/// queues on the way usually hold a packet, short enough for a live display.
-pub(crate) const HOLD_NS: u64 = 500_000_000;
+/// How far a packet may fall behind later ones and still be counted in the row in
+/// which it was sent.
+pub(crate) const REORDER_SLACK_NS: u64 = 20_000_000;
 
 /// One arrival.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +61,8 @@ pub(crate) struct DatagramSetup {
     pub(crate) linger_ns: u64,
     /// T0 on the host's monotonic clock, ns.
     pub(crate) t0_ns: u64,
-    /// Both ends read the same clock: delay and `rx_of_tx` mean something.
+    /// Packets carry a time of the clock that this end reads: delay and `rx_of_tx`
+    /// mean something.
     pub(crate) same_clock: bool,
 }
 
@@ -81,7 +83,10 @@ pub(crate) enum Output {
 #[derive(Debug)]
 pub(crate) struct DatagramMeter {
     setup: DatagramSetup,
-    hold_ns: u64,
+    /// The latest time of sending seen, and the one that completes a held row; from
+    /// T0, ns.
+    latest_sent_ns: u64,
+    release_ns: u64,
     /// First segment not opened yet.
     next: usize,
     open: VecDeque<Open>,
@@ -138,15 +143,11 @@ struct Building {
 
 impl DatagramMeter {
     pub(crate) fn new(setup: DatagramSetup) -> Self {
-        let hold_ns = if setup.same_clock {
-            setup.linger_ns.min(HOLD_NS)
-        } else {
-            0
-        };
         let mut meter = Self {
             window: LossWindow::new(setup.linger_ns),
             setup,
-            hold_ns,
+            latest_sent_ns: 0,
+            release_ns: u64::MAX,
             next: 0,
             open: VecDeque::new(),
             jitter: Jitter::new(),
@@ -243,7 +244,12 @@ impl DatagramMeter {
                 open.row
                     .delay
                     .record(packet.arrival_ns.saturating_sub(send_ns));
-                open.count_by_sending(send_ns.saturating_sub(setup.t0_ns));
+                let sent_ns = send_ns.saturating_sub(setup.t0_ns);
+                open.count_by_sending(sent_ns);
+                self.latest_sent_ns = self.latest_sent_ns.max(sent_ns);
+                if self.latest_sent_ns >= self.release_ns {
+                    self.release(packet.at_ns);
+                }
             }
         }
     }
@@ -261,11 +267,8 @@ impl DatagramMeter {
                 open.row.jitter.merge(&self.jitter.take_window());
                 open.over = true;
             }
-            let due = |span: &Span| span.end_ns().saturating_add(self.hold_ns) <= now_ns;
-            while open.held.front().is_some_and(|(span, _)| due(span)) {
-                open.give_out(self.setup.same_clock, &mut self.output);
-            }
         }
+        self.release(now_ns);
         while self
             .setup
             .segments
@@ -275,6 +278,25 @@ impl DatagramMeter {
             self.open_until(self.next);
         }
         self.next_cut_ns = self.following_cut();
+    }
+
+    /// Gives out the rows that are complete at `now_ns`.
+    fn release(&mut self, now_ns: u64) {
+        let (latest_ns, same_clock) = (self.latest_sent_ns, self.setup.same_clock);
+        let linger_ns = self.setup.linger_ns;
+        let due = |span: &Span| {
+            !same_clock
+                || latest_ns >= span.end_ns().saturating_add(REORDER_SLACK_NS)
+                || now_ns >= span.end_ns().saturating_add(linger_ns)
+        };
+        for open in &mut self.open {
+            while open.held.front().is_some_and(|(span, _)| due(span)) {
+                open.give_out(same_clock, &mut self.output);
+            }
+        }
+        let held = self.open.iter().filter_map(|open| open.held.front());
+        let ends = held.map(|(span, _)| span.end_ns().saturating_add(REORDER_SLACK_NS));
+        self.release_ns = ends.min().unwrap_or(u64::MAX);
     }
 
     /// Whether every packet of the front segment has arrived, by its generator's
@@ -380,7 +402,7 @@ impl DatagramMeter {
             .filter(|open| !open.over)
             .map(|open| open.grid.row_end_ns());
         let held = self.open.iter().filter_map(|open| open.held.front());
-        let held = held.map(|(span, _)| span.end_ns().saturating_add(self.hold_ns));
+        let held = held.map(|(span, _)| span.end_ns().saturating_add(self.setup.linger_ns));
         let start = self.setup.segments.get(self.next).map(|next| next.start_ns);
         cuts.chain(held).chain(start).min().unwrap_or(u64::MAX)
     }

@@ -23,8 +23,10 @@ const SLOTS: usize = 64;
 /// Bundles a call; each holds up to 64 datagrams.
 const BUNDLE_SLOTS: usize = 8;
 
-/// How long a receiver waits for a final count that is on its way beyond the linger.
-const FINAL_GRACE_NS: u64 = 1_000_000_000;
+/// How much longer than the linger a receiver waits for the final count while the
+/// link is up: it may stand in the same queue as the flow, which at a slow link
+/// holds seconds, and without it the losses at the tail are not known.
+const FINAL_GRACE_NS: u64 = 3_000_000_000;
 
 /// ECN codepoint Congestion Experienced (RFC 3168).
 const CE: u8 = 0b11;
@@ -41,7 +43,8 @@ pub(crate) fn run(
         interval_ns: context.run.assignment.interval_ns,
         linger_ns: context.run.assignment.linger_ns,
         t0_ns: context.t0_ns,
-        same_clock: context.session.is_same_clock(),
+        same_clock: context.session.is_same_clock()
+            && context.session.traffic().size as usize >= LENGTH,
     };
     let mut meter = DatagramMeter::new(setup);
     meter.control(control_packets);

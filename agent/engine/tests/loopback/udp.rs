@@ -29,6 +29,7 @@ fn one_flow_is_conserved_to_the_packet() {
     assert_eq!(rx.peer.unwrap().packets, tx.total.tx_packets.unwrap());
     let delay = rx.window.delay.as_ref().unwrap();
     assert_eq!(Some(delay.count()), rx.window.counters.rx_packets);
+    assert_eq!(rx.total.rx_of_tx_packets, rx.total.rx_packets);
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn packets_without_room_for_a_time_have_no_delay() {
     let pair = Pair::complete(vec![session(1, tiny, vec![segment(1, 0, 300, 0)])]);
     let (tx, rx) = (assert_whole(&pair.tx, 1), assert_whole(&pair.rx, 1));
     assert_conserved(&tx, &rx);
-    assert!(rx.window.delay.is_none());
+    assert!(rx.window.delay.is_none() && rx.total.rx_of_tx_packets.is_none());
     assert_eq!(rx.total.rx_bytes, Some(150 * 12));
 }
 
