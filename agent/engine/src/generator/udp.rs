@@ -48,8 +48,8 @@ pub(crate) fn run(
             call: call.to_owned(),
             gso: Some(if call == "gso" { "on" } else { "off" }.to_owned()),
             pacing: Some(pacing_name(traffic.rate).to_owned()),
-            buffer_bytes: buffer.map(|(bytes, _)| bytes),
-            buffer_forced: buffer.map(|(_, forced)| forced),
+            buffer_bytes: stream.buffer.map(|(bytes, _)| bytes),
+            buffer_forced: stream.buffer.map(|(_, forced)| forced),
             setup_us,
             rng: rng_name(context),
             ..DataPath::default()
@@ -229,7 +229,11 @@ impl Stream<'_> {
             0,
             now_ns,
         );
-        let fate = match self.socket.send(&self.payload[..bytes]) {
+        let mut outcome = self.socket.send(&self.payload[..bytes]);
+        while matches!(outcome, SendOutcome::WouldBlock) && self.grow_buffer() {
+            outcome = self.socket.send(&self.payload[..bytes]);
+        }
+        let fate = match outcome {
             SendOutcome::Sent => Fate::Sent,
             SendOutcome::NoBufs => Fate::Egress,
             SendOutcome::WouldBlock => Fate::Blocked,
@@ -243,6 +247,24 @@ impl Stream<'_> {
             sending.meter.departed(due_ns, from_t0_ns);
         }
         sending.count(fate, 1, bytes as u64, measured);
+    }
+
+    /// Doubles the send buffer where that may be forced: a buffer that is full hides
+    /// the queue behind it, which alone is to decide what is lost. Says no for good
+    /// once it may not, or once the buffer is as large as any queue should be.
+    #[cold]
+    fn grow_buffer(&mut self) -> bool {
+        let Some((bytes, true)) = self.buffer else {
+            return false;
+        };
+        if bytes >= SEND_BUFFER_MOST {
+            return false;
+        }
+        // The kernel doubles what it is asked for.
+        let grown = self.socket.force_send_buffer(bytes as usize);
+        let grown = grown.map_or(bytes, |size| size.bytes as u64);
+        self.buffer = Some((grown.max(bytes), grown > bytes));
+        grown > bytes
     }
 
     /// The hot loop without a schedule: fill the socket, wait for room.
@@ -490,3 +512,7 @@ fn payload(bytes: usize) -> Vec<u8> {
     };
     std::iter::repeat_with(&mut next).take(bytes).collect()
 }
+
+/// As far as a send buffer grows by itself, bytes as the kernel counts them: a queue
+/// of five seconds at 100 Mbit/s.
+const SEND_BUFFER_MOST: u64 = 128 << 20;

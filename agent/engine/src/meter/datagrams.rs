@@ -12,7 +12,8 @@
 //!
 //! 1. A row is cut at its end and given out when the packets sent in it have had
 //!    their chance to arrive, so that its `rx_of_tx` is complete: when a packet sent
-//!    [`REORDER_SLACK_NS`] after its end has arrived, or the linger is over. Where
+//!    [`REORDER_SLACK_NS`] after its end has arrived, or, in a silence, when the
+//!    linger and the longest delay so far are over. Where
 //!    packets carry no comparable time there is no such count, and rows go out at
 //!    once.
 //! 2. The last row of a segment stays open until the segment is closed; what
@@ -87,6 +88,8 @@ pub(crate) struct DatagramMeter {
     /// T0, ns.
     latest_sent_ns: u64,
     release_ns: u64,
+    /// How long a row may be held in a silence: the linger and the longest delay.
+    hold_ns: u64,
     /// First segment not opened yet.
     next: usize,
     open: VecDeque<Open>,
@@ -145,9 +148,10 @@ impl DatagramMeter {
     pub(crate) fn new(setup: DatagramSetup) -> Self {
         let mut meter = Self {
             window: LossWindow::new(setup.linger_ns),
-            setup,
             latest_sent_ns: 0,
             release_ns: u64::MAX,
+            hold_ns: setup.linger_ns,
+            setup,
             next: 0,
             open: VecDeque::new(),
             jitter: Jitter::new(),
@@ -241,9 +245,9 @@ impl DatagramMeter {
         if let Some(send_ns) = packet.send_ns {
             self.jitter.record(send_ns, packet.arrival_ns);
             if setup.same_clock {
-                open.row
-                    .delay
-                    .record(packet.arrival_ns.saturating_sub(send_ns));
+                let delay_ns = packet.arrival_ns.saturating_sub(send_ns);
+                open.row.delay.record(delay_ns);
+                self.hold_ns = self.hold_ns.max(setup.linger_ns.saturating_add(delay_ns));
                 let sent_ns = send_ns.saturating_sub(setup.t0_ns);
                 open.count_by_sending(sent_ns);
                 self.latest_sent_ns = self.latest_sent_ns.max(sent_ns);
@@ -283,11 +287,11 @@ impl DatagramMeter {
     /// Gives out the rows that are complete at `now_ns`.
     fn release(&mut self, now_ns: u64) {
         let (latest_ns, same_clock) = (self.latest_sent_ns, self.setup.same_clock);
-        let linger_ns = self.setup.linger_ns;
+        let hold_ns = self.hold_ns;
         let due = |span: &Span| {
             !same_clock
                 || latest_ns >= span.end_ns().saturating_add(REORDER_SLACK_NS)
-                || now_ns >= span.end_ns().saturating_add(linger_ns)
+                || now_ns >= span.end_ns().saturating_add(hold_ns)
         };
         for open in &mut self.open {
             while open.held.front().is_some_and(|(span, _)| due(span)) {
@@ -402,7 +406,7 @@ impl DatagramMeter {
             .filter(|open| !open.over)
             .map(|open| open.grid.row_end_ns());
         let held = self.open.iter().filter_map(|open| open.held.front());
-        let held = held.map(|(span, _)| span.end_ns().saturating_add(self.setup.linger_ns));
+        let held = held.map(|(span, _)| span.end_ns().saturating_add(self.hold_ns));
         let start = self.setup.segments.get(self.next).map(|next| next.start_ns);
         cuts.chain(held).chain(start).min().unwrap_or(u64::MAX)
     }
