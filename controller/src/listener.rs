@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
+use weir_common::id::AgentName;
 use weir_runtime::{Endpoint, Shutdown};
 
 /// Most connections of one listener at once: two for each of 2,000 agents, with room.
@@ -46,10 +47,13 @@ pub enum Transport {
 }
 
 /// Who speaks: put into each request's extensions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// What it may do.
     pub role: Role,
+    /// The name that the transport vouches for. A plain socket vouches for
+    /// none: an agent proves its name in Hello.
+    pub name: Option<AgentName>,
     /// How it is connected.
     pub transport: Transport,
 }
@@ -268,7 +272,7 @@ async fn accept_one(
     };
     Ok(Connection {
         stream,
-        peer: Peer { role, transport },
+        peer: Peer { role, name: None, transport },
         _permit: permit,
     })
 }
@@ -291,7 +295,7 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        self.peer
+        self.peer.clone()
     }
 }
 

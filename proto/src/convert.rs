@@ -7,6 +7,7 @@
 //! its record unacceptable.
 
 mod assignment;
+mod manifest;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -173,3 +174,11 @@ macro_rules! owned {
     };
 }
 use owned;
+
+/// Copies optional counts of the same names into `$to`, checked.
+macro_rules! take_counts {
+    ($from:expr => $to:expr, [$($name:ident),+ $(,)?]) => {
+        $($to.$name = $crate::convert::optional_count(stringify!($name), $from.$name)?;)+
+    };
+}
+use take_counts;

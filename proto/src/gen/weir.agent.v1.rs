@@ -390,6 +390,53 @@ pub struct RecordsNack {
     #[prost(uint64, tag = "1")]
     pub expected_seq: u64,
 }
+/// A file that a flow wrote, offered after the run. The shapes of artifacts are
+/// fixed here; no stream carries them yet.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Artifact {
+    /// Run number.
+    #[prost(uint32, tag = "1")]
+    pub run: u32,
+    /// Flow number.
+    #[prost(uint32, tag = "2")]
+    pub flow: u32,
+    /// Which end wrote it.
+    #[prost(enumeration = "super::super::types::v1::End", tag = "3")]
+    pub end: i32,
+    /// File name without directories.
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
+    /// Size, bytes.
+    #[prost(uint64, tag = "5")]
+    pub size_bytes: u64,
+    /// SHA-256 of the whole file, 32 bytes.
+    #[prost(bytes = "vec", tag = "6")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+}
+/// The controller wants a part of an artifact; repeated after a reconnect from
+/// where it stopped.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ArtifactRequest {
+    /// Which file.
+    #[prost(message, optional, tag = "1")]
+    pub artifact: ::core::option::Option<Artifact>,
+    /// First byte wanted.
+    #[prost(uint64, tag = "2")]
+    pub offset_bytes: u64,
+}
+/// A part of an artifact, at most 64 KiB.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ArtifactChunk {
+    /// SHA-256 of the whole file, 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+    /// Place of the first byte in the file.
+    #[prost(uint64, tag = "2")]
+    pub offset_bytes: u64,
+    /// The bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+}
 /// Generated client implementations.
 pub mod agent_service_client {
     #![allow(

@@ -1,0 +1,370 @@
+//! Any valid value of the vocabulary.
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use weir_common::assignment::{
+    Arrival, Assignment, Desired, Family, Kind, OnControllerLoss, Order, Peer, Rate, Segment,
+    SessionSpec, SocketTraffic, StartAt, Target, Transport,
+};
+use weir_common::id::{FlowId, RunId, SessionId};
+use weir_common::record::{
+    Counters, DataPath, DelayColumns, End, Ending, Flags, FlowClosed, MoreColumns, PeerTotals,
+    Record, Source, TcpColumns, Window,
+};
+use weir_common::stats::Histogram;
+
+use crate::convert::limits;
+
+pub(super) fn counted() -> impl Strategy<Value = u64> {
+    0..=limits::COUNT
+}
+
+pub(super) fn histogram() -> impl Strategy<Value = Histogram> {
+    vec(any::<u64>(), 1..20).prop_map(|samples| {
+        let mut histogram = Histogram::new();
+        for sample in samples {
+            histogram.record(sample);
+        }
+        histogram
+    })
+}
+
+pub(super) fn an_end() -> impl Strategy<Value = End> {
+    prop_oneof![Just(End::Tx), Just(End::Rx)]
+}
+
+pub(super) fn counters() -> impl Strategy<Value = Counters> {
+    vec(of(counted()), 16).prop_map(|n| Counters {
+        offered_packets: n[0],
+        offered_bytes: n[1],
+        tx_packets: n[2],
+        tx_bytes: n[3],
+        rx_packets: n[4],
+        rx_bytes: n[5],
+        behind_packets: n[6],
+        blocked_packets: n[7],
+        refused_packets: n[8],
+        egress_packets: n[9],
+        rx_of_tx_packets: n[10],
+        lost_packets: n[11],
+        socket_drops: n[12],
+        late: n[13],
+        duplicate: n[14],
+        reordered: n[15],
+    })
+}
+
+pub(super) fn delay() -> impl Strategy<Value = DelayColumns> {
+    (of(histogram()), of(counted()), of(histogram())).prop_map(|(delay, delay_bound_ns, rtt)| {
+        DelayColumns {
+            delay,
+            delay_bound_ns,
+            rtt,
+        }
+    })
+}
+
+pub(super) fn tcp() -> impl Strategy<Value = TcpColumns> {
+    vec(of(counted()), 12).prop_map(|n| TcpColumns {
+        acked_bytes: n[0],
+        retransmits: n[1],
+        retrans_bytes: n[2],
+        cwnd_bytes: n[3],
+        srtt_us: n[4],
+        min_rtt_us: n[5],
+        rttvar_us: n[6],
+        delivery_bps: n[7],
+        busy_us: n[8],
+        rwnd_limited_us: n[9],
+        sndbuf_limited_us: n[10],
+        unacked_bytes: n[11],
+    })
+}
+
+pub(super) fn more() -> impl Strategy<Value = MoreColumns> {
+    (of(histogram()), vec(of(counted()), 12)).prop_map(|(lateness, n)| MoreColumns {
+        lateness,
+        blocked_us: n[0],
+        control_packets: n[1],
+        sndbuf_bytes: n[2],
+        rcvbuf_bytes: n[3],
+        reorder_extent_max: n[4],
+        jitter_ns: n[5],
+        ttl_min: n[6],
+        ttl_max: n[7],
+        ce: n[8],
+        cpu_us: n[9],
+        runq_wait_us: n[10],
+        throttled_us: n[11],
+    })
+}
+
+prop_compose! {
+    pub(super) fn record()(
+        (run, flow, k) in (1u32.., 1u32.., any::<u32>()),
+        stream in of(any::<u16>()),
+        end in an_end(),
+        reported in any::<bool>(),
+        (start_ns, length_ns) in (counted(), counted()),
+        flags in any::<u32>(),
+        counters in counters(),
+        (delay, tcp, more) in (of(delay()), of(tcp()), of(more())),
+    ) -> Record {
+        Record {
+            run: RunId(run),
+            flow: FlowId(flow),
+            stream,
+            end,
+            k,
+            source: if reported { Source::Reported } else { Source::Measured },
+            start_ns,
+            length_ns,
+            flags: Flags(flags),
+            counters,
+            delay,
+            tcp,
+            more,
+        }
+    }
+}
+
+prop_compose! {
+    pub(super) fn window()(
+        (start_ns, length_ns) in (counted(), counted()),
+        counters in counters(),
+        (delay, rtt, lateness) in (of(histogram()), of(histogram()), of(histogram())),
+        n in vec(of(counted()), 19),
+        ttl in of(any::<(u8, u8)>()),
+    ) -> Window {
+        Window {
+            start_ns,
+            length_ns,
+            counters,
+            delay,
+            rtt,
+            lateness,
+            delay_bound_ns: n[0],
+            jitter_ns: n[1],
+            jitter_mean_ns: n[2],
+            ipdv_mean_abs_ns: n[3],
+            reorder_extent_max: n[4],
+            lost_head: n[5],
+            lost_tail: n[6],
+            loss_bursts: n[7],
+            loss_burst_max: n[8],
+            retransmits: n[9],
+            retrans_bytes: n[10],
+            acked_bytes: n[11],
+            busy_us: n[12],
+            rwnd_limited_us: n[13],
+            sndbuf_limited_us: n[14],
+            cpu_us: n[15],
+            runq_wait_us: n[16],
+            frozen_us: n[17],
+            ttl,
+            ce: n[18],
+        }
+    }
+}
+
+pub(super) fn ending() -> impl Strategy<Value = Ending> {
+    prop_oneof![
+        Just(Ending::Completed),
+        ".{0,40}".prop_map(|reason| Ending::Stopped { reason }),
+        ".{0,40}".prop_map(|reason| Ending::Failed { reason }),
+    ]
+}
+
+prop_compose! {
+    pub(super) fn data_path()(
+        call in ".{0,20}",
+        (gso, pacing, cc, rng) in (of(".{0,9}"), of(".{0,9}"), of(".{0,9}"), of(".{0,9}")),
+        (buffer_bytes, mss, setup_us) in (of(counted()), of(counted()), of(counted())),
+        buffer_forced in of(any::<bool>()),
+    ) -> DataPath {
+        DataPath { call, gso, pacing, buffer_bytes, buffer_forced, cc, mss, setup_us, rng }
+    }
+}
+
+prop_compose! {
+    pub(super) fn closed()(
+        (run, flow, rows) in (1u32.., 1u32.., any::<u32>()),
+        end in an_end(),
+        ending in ending(),
+        total in counters(),
+        window in window(),
+        n in vec(of(counted()), 4),
+        (tuples, warnings) in (vec(".{0,30}", 0..4), vec("[a-z-]{1,20}", 0..4)),
+        path in data_path(),
+        link in any::<bool>(),
+        peer in of((counted(), counted())),
+    ) -> FlowClosed {
+        FlowClosed {
+            run: RunId(run),
+            flow: FlowId(flow),
+            end,
+            rows,
+            ending,
+            total,
+            window,
+            drained_bytes: n[0],
+            unread_bytes: n[1],
+            control_packets: n[2],
+            tuples,
+            first_packet_ns: n[3],
+            path,
+            link,
+            peer: peer.map(|(packets, bytes)| PeerTotals { packets, bytes }),
+            warnings,
+        }
+    }
+}
+
+pub(super) fn traffic() -> impl Strategy<Value = SocketTraffic> {
+    let arrival = prop_oneof![Just(Arrival::Constant), Just(Arrival::Exponential)];
+    let udp_rate = prop_oneof![
+        Just(Rate::Max),
+        (1..1u64 << 40).prop_map(Rate::BitsPerSecond),
+        (1..1u64 << 30).prop_map(Rate::MilliPacketsPerSecond),
+    ];
+    let tcp_rate = prop_oneof![
+        Just(Rate::Max),
+        (1..1u64 << 40).prop_map(Rate::BitsPerSecond)
+    ];
+    let control = of("[a-z][a-z0-9_]{0,9}");
+    let udp = (
+        udp_rate,
+        arrival.clone(),
+        12u32..=65507,
+        of(1u64..),
+        of(1u64..),
+    )
+        .prop_map(|(rate, arrival, size, bytes, packets)| SocketTraffic {
+            transport: Transport::Udp,
+            rate,
+            arrival,
+            size,
+            bytes,
+            packets,
+            congestion_control: None,
+        });
+    let tcp = (tcp_rate, arrival, any::<u32>(), of(1u64..), control).prop_map(
+        |(rate, arrival, size, bytes, congestion_control)| SocketTraffic {
+            transport: Transport::Tcp,
+            rate,
+            arrival,
+            size,
+            bytes,
+            packets: None,
+            congestion_control,
+        },
+    );
+    prop_oneof![udp, tcp]
+}
+
+pub(super) fn peer() -> impl Strategy<Value = Peer> {
+    prop_oneof![
+        (
+            "[a-z0-9][a-z0-9._-]{0,20}",
+            vec(any::<std::net::IpAddr>(), 1..4)
+        )
+            .prop_map(|(name, addresses)| Peer::Agent {
+                name: name.parse().expect("a name"),
+                addresses
+            }),
+        (any::<std::net::SocketAddrV4>(), "[a-z0-9]{1,9}").prop_map(|(address, speaks)| {
+            Peer::Address {
+                address: address.into(),
+                speaks,
+            }
+        }),
+    ]
+}
+
+prop_compose! {
+    pub(super) fn spec()(
+        end in an_end(),
+        dials in any::<bool>(),
+        traffic in traffic(),
+        peer in peer(),
+        tags in vec(any::<u32>(), 1..5),
+        lengths in vec((1u32.., 2u64..1_000_000_000, 0u64..1_000_000_000), 1..5),
+        family in prop_oneof![Just(Family::Any), Just(Family::V4), Just(Family::V6)],
+        source_address in of(any::<std::net::IpAddr>()),
+        port in any::<u16>(),
+    ) -> SessionSpec {
+        let mut start_ns = 0;
+        let segments = lengths.into_iter().map(|(flow, length_ns, warmup)| {
+            let segment = Segment {
+                flow: FlowId(flow),
+                start_ns,
+                length_ns,
+                warmup_ns: warmup % length_ns,
+            };
+            start_ns = segment.end_ns();
+            segment
+        });
+        SessionSpec {
+            session: SessionId(1),
+            end,
+            dials,
+            kind: Kind::Socket(traffic),
+            peer,
+            tags,
+            segments: segments.collect(),
+            family,
+            source_address,
+            port,
+        }
+    }
+}
+
+prop_compose! {
+    pub(super) fn assignment()(
+        run in 1u32..,
+        (nonce, seed) in any::<(u64, u64)>(),
+        interval_ns in 100_000_000u64..60_000_000_000,
+        (linger_ns, settle_ns) in (0u64..60_000_000_000, 0u64..60_000_000_000),
+        loss in of(any::<u64>()),
+        mut sessions in vec(spec(), 1..5),
+    ) -> Assignment {
+        for (number, session) in (1..).zip(&mut sessions) {
+            session.session = SessionId(number);
+        }
+        Assignment {
+            run: RunId(run),
+            nonce,
+            seed,
+            interval_ns,
+            linger_ns,
+            settle_ns,
+            end_ns: 10_000_000_000,
+            on_controller_loss: loss
+                .map_or(OnControllerLoss::RunToEnd, OnControllerLoss::StopAfter),
+            sessions,
+        }
+    }
+}
+
+prop_compose! {
+    pub(super) fn desired()(
+        assignment in assignment(),
+        port in 1u16..,
+        order in prop_oneof![
+            Just(Order::Prepare),
+            (1i64.., counted(), "[0-9a-f-]{36}").prop_map(|(unix_ns, mono_ns, kernel_boot_id)| {
+                Order::Start(StartAt { unix_ns, mono_ns, kernel_boot_id })
+            }),
+            ".{0,30}".prop_map(|reason| Order::Stop { reason }),
+        ],
+    ) -> Desired {
+        let session = SessionId(1);
+        Desired {
+            assignment,
+            targets: vec![Target { session, port }],
+            excluded: vec![session],
+            order,
+        }
+    }
+}
