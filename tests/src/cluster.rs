@@ -58,8 +58,16 @@ impl Ran {
 impl Cluster {
     /// A controller without agents.
     pub fn new() -> Self {
-        let data = tempfile::Builder::new().prefix("weir-").tempdir().expect("a directory");
-        let mut cluster = Self { controller: None, agents: BTreeMap::new(), lab: None, data };
+        let data = tempfile::Builder::new()
+            .prefix("weir-")
+            .tempdir()
+            .expect("a directory");
+        let mut cluster = Self {
+            controller: None,
+            agents: BTreeMap::new(),
+            lab: None,
+            data,
+        };
         cluster.start_controller();
         cluster
     }
@@ -67,14 +75,20 @@ impl Cluster {
     /// A controller and an agent in each of `hosts` of a lab.
     ///
     /// # Panics
-    /// When the lab cannot be built.
+    /// When the lab cannot be built; a test says first what it [`needs`](crate::needs).
     pub fn in_lab(topology: &Topology, hosts: &[&str]) -> Self {
-        let mut cluster = Self::new();
-        cluster.lab = Some(Lab::up(topology).unwrap_or_else(|error| panic!("{error}")));
+        let mut cluster = Self::around(Lab::up(topology).unwrap_or_else(|error| panic!("{error}")));
         for host in hosts {
             cluster.start_agent(host);
         }
         cluster.await_agents(hosts.len());
+        cluster
+    }
+
+    /// A controller beside a lab; its agents are still to be started.
+    pub fn around(lab: Lab) -> Self {
+        let mut cluster = Self::new();
+        cluster.lab = Some(lab);
         cluster
     }
 
@@ -113,12 +127,18 @@ impl Cluster {
 
     /// The endpoint of the agents' socket.
     pub fn join_endpoint(&self) -> String {
-        format!("unix:{}", self.controller_data().join("join/agents.sock").display())
+        format!(
+            "unix:{}",
+            self.controller_data().join("join/agents.sock").display()
+        )
     }
 
     /// The endpoint of the operators' socket.
     pub fn operator_endpoint(&self) -> String {
-        format!("unix:{}", self.controller_data().join("operators.sock").display())
+        format!(
+            "unix:{}",
+            self.controller_data().join("operators.sock").display()
+        )
     }
 
     /// Starts the controller and waits until it answers.
@@ -127,7 +147,10 @@ impl Cluster {
     /// When it ends, or does not answer.
     pub fn start_controller(&mut self) {
         let mut command = Command::new(binary("weir"));
-        command.arg("serve").arg("--data").arg(self.controller_data());
+        command
+            .arg("serve")
+            .arg("--data")
+            .arg(self.controller_data());
         let log = self.directory().join("controller.log");
         let mut controller = Process::start("weir serve", command, &log);
         eventually("the controller", START_LIMIT, || {
@@ -154,19 +177,28 @@ impl Cluster {
         }
     }
 
-    /// Starts the agent of a host of the lab.
+    /// Starts the agent of a host of the lab, which has the host's name.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn start_agent(&mut self, host: &str) {
+        self.start_agent_as(host, host);
+    }
+
+    /// Starts the agent of a host of the lab under a name of its own.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_agent_as(&mut self, host: &str, name: &str) {
         let lab = self.lab();
-        let mut command =
-            lab.command(host, binary("weir-agent")).unwrap_or_else(|error| panic!("{error}"));
+        let mut command = lab
+            .command(host, binary("weir-agent"))
+            .unwrap_or_else(|error| panic!("{error}"));
         let labels = lab.labels(host).unwrap_or_else(|error| panic!("{error}"));
         for (key, value) in labels {
             command.arg("--label").arg(format!("{key}={value}"));
         }
-        self.launch(host, command);
+        self.launch(name, command);
     }
 
     /// Starts an agent that talks to others over loopback.
@@ -181,7 +213,13 @@ impl Cluster {
 
     fn launch(&mut self, name: &str, mut command: Command) {
         command
-            .args(["--controller", &self.join_endpoint(), "--name", name, "--data"])
+            .args([
+                "--controller",
+                &self.join_endpoint(),
+                "--name",
+                name,
+                "--data",
+            ])
             .arg(self.agent_data(name));
         let log = self.directory().join(format!("{name}.log"));
         let process = Process::start(name, command, &log);
@@ -248,7 +286,10 @@ impl Cluster {
 
     /// `weir run --json` with these arguments: exit code and result document.
     pub fn run(&self, arguments: &[&str]) -> (i32, Value) {
-        let arguments: Vec<&str> = ["run", "--json"].into_iter().chain(arguments.iter().copied()).collect();
+        let arguments: Vec<&str> = ["run", "--json"]
+            .into_iter()
+            .chain(arguments.iter().copied())
+            .collect();
         let ran = self.weir(&arguments);
         (ran.code, ran.json())
     }
@@ -274,7 +315,9 @@ impl Drop for Cluster {
 
 /// The logs of a failed test, so that its cause can be found from CI's output.
 fn print_logs(directory: &Path) {
-    let Ok(entries) = fs::read_dir(directory) else { return };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
     let mut logs: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| path.extension().is_some_and(|ending| ending == "log"))

@@ -19,9 +19,17 @@ const END_LIMIT: Duration = Duration::from_secs(20);
 pub fn binary(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("a process knows its program");
     // target/TARGET/PROFILE/deps/suite-HASH, or target/TARGET/PROFILE/bench
-    let found = this.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|p| p.is_file());
+    let found = this
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|dir| dir.join(name))
+        .find(|p| p.is_file());
     found.unwrap_or_else(|| {
-        panic!("{name} is not built beside {}: cargo build --release -p weir -p weir-agent", this.display())
+        panic!(
+            "{name} is not built beside {}: cargo build --release -p weir -p weir-agent",
+            this.display()
+        )
     })
 }
 
@@ -39,7 +47,11 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Self {
-        let file = File::options().create(true).append(true).open(log).expect("a log file");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("a log file");
         let copy = file.try_clone().expect("a second handle of the log file");
         let child = command
             .stdin(Stdio::null())
@@ -47,7 +59,11 @@ impl Process {
             .stderr(copy)
             .spawn()
             .unwrap_or_else(|error| panic!("starting {name}: {error}"));
-        Self { name: name.to_owned(), child, log: log.to_owned() }
+        Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+        }
     }
 
     /// Its process id.
@@ -92,7 +108,9 @@ impl Process {
     /// When it does not end in time.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
         let what = format!("the end of {}", self.name);
-        eventually(&what, limit, || self.child.try_wait().expect("our own child"))
+        eventually(&what, limit, || {
+            self.child.try_wait().expect("our own child")
+        })
     }
 
     /// SIGKILL, then waits for the end.

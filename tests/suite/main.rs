@@ -1,4 +1,6 @@
 //! The suites that look at the whole: rules of the tree, and end-to-end runs.
 //! One binary, so that everything is linked once.
 
+mod demo;
+mod fidelity;
 mod house;

@@ -2,7 +2,7 @@
 //! what might have happened is a cause: recorded, warned of, and named.
 
 use weir_common::campaign::{Cause, Valid};
-use weir_common::record::{End, Ending, Flags};
+use weir_common::record::{End, Ending, Flags, FlowClosed};
 use weir_common::traffic::Transport;
 
 use super::document::Reason;
@@ -37,8 +37,7 @@ pub(super) fn judge(subject: Subject, evidence: &FlowEvidence, valid: &Valid) ->
         lateness(subject, evidence, valid),
         inconsistent(subject, evidence),
         clock_step(subject, evidence, valid),
-        frozen(subject, evidence, End::Tx),
-        frozen(subject, evidence, End::Rx),
+        frozen(subject, evidence, End::Rx).filter(|_| subject.scheduled),
     ];
     for reason in decisive.into_iter().flatten() {
         if valid.ignore.contains(&reason.code) {
@@ -47,6 +46,10 @@ pub(super) fn judge(subject: Subject, evidence: &FlowEvidence, valid: &Valid) ->
             judgement.reasons.push(reason);
         }
     }
+    // What a frozen generator did not send in time is `behind`; and traffic
+    // without a schedule only moves less: that is never the CPU's fault.
+    let told = frozen(subject, evidence, End::Rx).filter(|_| !subject.scheduled);
+    judgement.warnings.extend(frozen(subject, evidence, End::Tx).into_iter().chain(told));
     causes(subject, evidence, valid, &mut judgement);
     notes(subject, evidence, &mut judgement);
     judgement
@@ -110,8 +113,17 @@ fn inconsistent(subject: Subject, evidence: &FlowEvidence) -> Option<Reason> {
     for end in [End::Tx, End::Rx] {
         let seen = evidence.end(end);
         let Some(closed) = &seen.closed else { continue };
+        if let Some((figures, text)) = contradiction(closed) {
+            return Some(reason(subject, "inconsistent", Some(end), figures, text));
+        }
+        let named = u64::from(closed.rows);
+        if seen.rows > named {
+            let text = format!("{} rows are stored, the manifest names {named}", seen.rows);
+            let figures = (seen.rows as f64, named as f64);
+            return Some(reason(subject, "inconsistent", Some(end), figures, text));
+        }
         // Missing rows are the ledger's matter; only a whole set must add up.
-        if seen.rows != u64::from(closed.rows) {
+        if seen.rows < named {
             continue;
         }
         let sums = seen.total.columns();
@@ -128,6 +140,20 @@ fn inconsistent(subject: Subject, evidence: &FlowEvidence) -> Option<Reason> {
     tcp_excess(subject, evidence)
 }
 
+/// What one manifest says against itself.
+fn contradiction(closed: &FlowClosed) -> Option<((f64, f64), String)> {
+    if closed.warnings.iter().any(|code| code == "inconsistent-counters") {
+        let text = "the receiver's packets do not fit the generator's final count".to_owned();
+        return Some(((1.0, 0.0), text));
+    }
+    [&closed.total, &closed.window.counters].into_iter().find_map(|counters| {
+        let offered = counters.offered_packets?;
+        let handled = counters.tx_packets.unwrap_or(0).saturating_add(counters.lost_sender());
+        let text = format!("{offered} packets were offered, {handled} are accounted for");
+        (offered != handled).then_some(((handled as f64, offered as f64), text))
+    })
+}
+
 /// TCP: sent = received + drained + unread over the whole flow.
 fn tcp_excess(subject: Subject, evidence: &FlowEvidence) -> Option<Reason> {
     if subject.transport != Transport::Tcp {
@@ -138,9 +164,12 @@ fn tcp_excess(subject: Subject, evidence: &FlowEvidence) -> Option<Reason> {
         return None;
     }
     let sent = tx.total.tx_bytes.unwrap_or(0);
-    let accounted = rx.total.rx_bytes.unwrap_or(0)
-        + rx.drained_bytes.unwrap_or(0)
-        + rx.unread_bytes.unwrap_or(0);
+    // Without a final count the receiver does not know where the flow ends.
+    let unread = rx.unread_bytes?;
+    let accounted = [rx.total.rx_bytes, rx.drained_bytes, Some(unread)]
+        .into_iter()
+        .flatten()
+        .fold(0, u64::saturating_add);
     (sent != accounted).then(|| {
         let text = format!(
             "{sent} bytes were written, {accounted} are accounted for as received, drained or unread"
@@ -164,10 +193,6 @@ fn clock_step(subject: Subject, evidence: &FlowEvidence, valid: &Valid) -> Optio
 fn frozen(subject: Subject, evidence: &FlowEvidence, end: End) -> Option<Reason> {
     let frozen_us = evidence.end(end).closed.as_ref()?.window.frozen_us?;
     let limit_us = subject.interval_ns / 1_000;
-    // An unlimited sender that was stopped sent less; its figures stay true.
-    if end == End::Tx && !subject.scheduled {
-        return None;
-    }
     (frozen_us > limit_us).then(|| {
         let text = format!(
             "the {} did not run for {:.0} ms, longer than an interval of {:.0} ms",
@@ -246,11 +271,19 @@ fn notes(subject: Subject, evidence: &FlowEvidence, judgement: &mut Judgement) {
 fn describe(code: &str) -> &str {
     match code {
         "buffer-below-queue" => {
-            "the send buffer is smaller than the link's queue and may not be forced here, so the link's losses read as blocked"
+            "the send buffer is smaller than the link's queue and may not grow further here, so the link's losses read as blocked"
         }
         "loss-window-cut" => "the loss window was cut at 1 MiB: reordering beyond it reads as loss",
         "late-start" => "the start order came after T0",
         "drops-estimated" => "socket drops count bundles here: the receiver's loss is an estimate",
+        "no-final-count" => {
+            "the generator's final count did not come: what was lost after the last arrival is not in the rows"
+        }
+        "inconsistent-counters" => "packets and final counts do not fit together",
+        "refused-not-permitted" => "the host did not permit packets to be sent (EPERM: a firewall)",
+        "refused-too-large" => "packets are larger than the path allows (EMSGSIZE)",
+        "refused-unreachable" => "the host has no route to the receiver",
+        "refused-port-unreachable" => "the receiver's host answered that nobody listens at its port",
         other => other,
     }
 }

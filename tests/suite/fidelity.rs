@@ -1,0 +1,86 @@
+//! Figures against facts: what the result says, what the rows add up to, what
+//! the kernel counted. Real agents in hosts of a lab, real traffic.
+
+mod check;
+mod conservation;
+mod examples;
+mod loss;
+mod many_to_one;
+mod paths;
+mod phases;
+
+use serde_json::Value;
+use weir_lab::Topology;
+use weir_tests::{Account, Cluster};
+
+use self::check::conserved;
+
+const GENERATOR: &str = "150-host";
+const RECEIVER: &str = "162-host";
+
+/// A host in each of two ASes, their packets counted by the kernel.
+fn two_hosts() -> Topology {
+    Topology::new("pair")
+        .exchange("ix100")
+        .asn(150, |a| a.join("ix100").host("host"))
+        .asn(162, |a| a.join("ix100").host("host"))
+        .count()
+}
+
+fn on_two_hosts() -> Cluster {
+    Cluster::in_lab(&two_hosts(), &[GENERATOR, RECEIVER])
+}
+
+/// The words of a command line without quotes.
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
+/// Runs a campaign from the generator to the receiver, checks that every figure
+/// of it agrees, and that the run came out as `exit` says.
+///
+/// What a busy machine does to the schedule is recorded and decides nothing: these
+/// tests ask whether figures are true, not whether the machine was idle.
+fn run(cluster: &Cluster, line: &str, exit: i32) -> (Value, Account) {
+    let line = format!("--from {GENERATOR} --to {RECEIVER} {line}");
+    run_line(cluster, &line, exit)
+}
+
+/// As [`run`], with `--from` and `--to` in the line.
+fn run_line(cluster: &Cluster, line: &str, exit: i32) -> (Value, Account) {
+    let (code, document) = if line.ends_with(".toml") {
+        cluster.run(&[line])
+    } else {
+        cluster.run(&words(&format!("{line} --ignore behind,frozen")))
+    };
+    assert_eq!(code, exit, "{line}: {document:#}");
+    assert_eq!(document["exit"], exit, "{line}");
+    let account = conserved(cluster, &document);
+    (document, account)
+}
+
+/// A number of the result document.
+fn number(value: &Value, path: &str) -> u64 {
+    let found = value.pointer(path).and_then(Value::as_u64);
+    found.unwrap_or_else(|| panic!("{path} is no count in {value:#}"))
+}
+
+/// A figure of the result document.
+fn figure(value: &Value, path: &str) -> f64 {
+    let found = value.pointer(path).and_then(Value::as_f64);
+    found.unwrap_or_else(|| panic!("{path} is no figure in {value:#}"))
+}
+
+/// The flows of a result document.
+fn flows(document: &Value) -> &[Value] {
+    document["flows"].as_array().expect("a result has flows")
+}
+
+/// The codes of a flow's warnings.
+fn warnings(flow: &Value) -> Vec<&str> {
+    let warnings = flow["warnings"].as_array().expect("a flow has warnings");
+    warnings
+        .iter()
+        .filter_map(|warning| warning["code"].as_str())
+        .collect()
+}
