@@ -12,6 +12,7 @@ mod open;
 mod parts;
 mod runs;
 mod scan;
+mod side;
 mod sweep;
 mod writer;
 
@@ -29,6 +30,7 @@ use weir_common::assignment::StartAt;
 use weir_common::id::{AgentName, BootId, RunId};
 
 use self::column::storage;
+use self::sweep::Sweep;
 use self::writer::{Db, Job, Task, Writer};
 use super::{
     AgentHello, AgentRow, AppendDone, AssignmentRow, AssignmentState, Batch, FlowRow, Identity,
@@ -78,7 +80,7 @@ impl SqliteStore {
             .name("store-writer".into())
             .spawn(move || writer.run())
             .map_err(|e| open_error(Arc::new(e)))?;
-        Ok(Self {
+        let store = Self {
             path: path.to_owned(),
             identity,
             jobs,
@@ -87,7 +89,21 @@ impl SqliteStore {
             _lock: lock,
             #[cfg(test)]
             page_limit,
-        })
+        };
+        // Indexes that a controller did not live to finish.
+        for run in store.query("looking for unfinished indexes", sweep::unindexed)? {
+            store.index(store.write(move |db| sweep::resume(db, run))?)?;
+        }
+        Ok(store)
+    }
+
+    /// Builds a run's index, slice by slice.
+    fn index(&self, mut sweep: Option<Sweep>) -> Result<(), StoreError> {
+        while let Some(step) = sweep {
+            sweep =
+                self.write(move |db| step.index(db).map_err(storage("building a run's index")))?;
+        }
+        Ok(())
     }
 
     /// The file.
@@ -226,13 +242,9 @@ impl Store for SqliteStore {
         closed_unix_ns: i64,
     ) -> Result<(), StoreError> {
         let (verdict, result_json) = (verdict.to_owned(), result_json.to_owned());
-        let mut sweep =
+        let sweep =
             self.write(move |db| sweep::close(db, run, &verdict, &result_json, closed_unix_ns))?;
-        while let Some(step) = sweep {
-            sweep =
-                self.write(move |db| step.index(db).map_err(storage("building a run's index")))?;
-        }
-        Ok(())
+        self.index(sweep)
     }
 
     fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
@@ -254,12 +266,13 @@ impl Store for SqliteStore {
     fn delete_run(&self, run: RunId) -> Result<u64, StoreError> {
         let failed = || storage("deleting a run");
         let sweep = self.write(move |db| sweep::begin_delete(db, run))?;
+        // The index lies behind the rows in the file, so it goes first.
+        while self.write(move |db| sweep.delete_index(db).map_err(failed()))? {}
         let (mut step, mut rows) = (sweep, 0);
         while let Some((next, deleted)) = self.write(move |db| step.delete(db).map_err(failed()))? {
             step = next;
             rows += deleted;
         }
-        while self.write(move |db| sweep.delete_index(db).map_err(failed()))? {}
         self.write(move |db| sweep.delete_run(db).map_err(failed()))?;
         while self.write(move |db| sweep::vacuum(db).map_err(failed()))? {}
         self.checkpoint();

@@ -1,7 +1,7 @@
 //! What is done to many rows of a run, in slices: building its index when it
 //! closes, deleting it. Between two slices the writer serves whoever waits.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use weir_common::id::RunId;
 
 use super::column::storage;
@@ -59,6 +59,20 @@ pub(super) fn close(
     sweep(db, run).map(Some).map_err(failed)
 }
 
+/// Closed runs whose index was not finished.
+pub(super) fn unindexed(db: &Connection) -> rusqlite::Result<Vec<RunId>> {
+    db.prepare("SELECT run FROM runs WHERE state = 'closed' AND NOT indexed")?
+        .query_map([], |row| row.get(0).map(RunId))?
+        .collect()
+}
+
+/// The sweep that builds the index of a closed run from the beginning.
+pub(super) fn resume(db: &mut Db, run: RunId) -> Result<Option<Sweep>, StoreError> {
+    sweep(db, run)
+        .map(Some)
+        .map_err(storage("building a run's index"))
+}
+
 /// Over all rows of a run up to the last there is.
 fn sweep(db: &Db, run: RunId) -> rusqlite::Result<Sweep> {
     db.conn.query_row(
@@ -80,7 +94,7 @@ fn sweep(db: &Db, run: RunId) -> rusqlite::Result<Sweep> {
 }
 
 impl Sweep {
-    /// The next slice of row numbers, leaping over holes.
+    /// The next slice of row numbers from the front, leaping over holes.
     fn slice(&mut self, db: &Db) -> rusqlite::Result<Option<(i64, i64)>> {
         let first: Option<i64> = db
             .conn
@@ -89,14 +103,27 @@ impl Sweep {
             )?
             .query_row([self.next], |row| row.get(0))
             .optional()?;
-        match first {
-            Some(first) if first <= self.last => {
-                let last = self.last.min(first + SLICE - 1);
-                self.next = last + 1;
-                Ok(Some((first, last)))
-            }
-            _ => Ok(None),
-        }
+        Ok(first.filter(|first| *first <= self.last).map(|first| {
+            let last = self.last.min(first + SLICE - 1);
+            self.next = last + 1;
+            (first, last)
+        }))
+    }
+
+    /// The next slice from the back.
+    fn slice_back(&mut self, db: &Db) -> rusqlite::Result<Option<(i64, i64)>> {
+        let last: Option<i64> = db
+            .conn
+            .prepare_cached(
+                "SELECT record FROM records WHERE record <= ?1 ORDER BY record DESC LIMIT 1",
+            )?
+            .query_row([self.last], |row| row.get(0))
+            .optional()?;
+        Ok(last.filter(|last| *last >= self.next).map(|last| {
+            let first = self.next.max(last - SLICE + 1);
+            self.last = first - 1;
+            (first, last)
+        }))
     }
 
     /// Indexes one slice; `None` when all is indexed, and the run says so.
@@ -122,8 +149,12 @@ impl Sweep {
     }
 
     /// Deletes the run's rows in one slice and counts them; `None` when none are left.
+    ///
+    /// From the back, since the newest rows lie near the end of the file, where
+    /// free pages are cut off and need no other page moved into them. Each slice
+    /// gives its pages back, so the file shrinks as it goes.
     pub(super) fn delete(mut self, db: &Db) -> rusqlite::Result<Option<(Self, u64)>> {
-        let Some((first, last)) = self.slice(db)? else {
+        let Some((first, last)) = self.slice_back(db)? else {
             return Ok(None);
         };
         let parameters = (first, last, self.first_flow, self.last_flow);
@@ -226,8 +257,12 @@ pub(super) fn vacuum(db: &Db) -> rusqlite::Result<bool> {
     if before == 0 {
         return Ok(false);
     }
-    db.conn
-        .execute_batch(&format!("PRAGMA incremental_vacuum({SLICE_PAGES})"))?;
+    // Each step of the statement frees one page.
+    let mut vacuum = db
+        .conn
+        .prepare(&format!("PRAGMA incremental_vacuum({SLICE_PAGES})"))?;
+    let mut freed = vacuum.query([])?;
+    while freed.next()?.is_some() {}
     let after = free()?;
     Ok(after > 0 && after < before)
 }
