@@ -7,23 +7,23 @@
 //! ```
 
 mod check;
+mod run;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use weir_common::assignment::{Assignment, Desired, OnControllerLoss, Order, StartAt};
+use weir_common::assignment::{Assignment, Desired, Order, StartAt};
 use weir_common::id::{RunId, SessionId};
-use weir_common::record::End;
 use weir_engine::engine::{Event, FailureCode};
 use weir_proto::agent::v1 as pb;
 use weir_proto::agent::v1::control_request::Message as Report;
 use weir_proto::agent::v1::session_status::State as SessionState;
-use weir_proto::types::v1 as types;
 
 use crate::policy::LocalPolicy;
 use crate::state::{JournalEntry, Standing};
+use run::{Run, SessionEnd, failed, session_report};
 
 /// Final assignments that the journal keeps after no snapshot holds them.
 const JOURNAL_MOST: usize = 1024;
@@ -66,36 +66,6 @@ pub(crate) struct World<'a> {
     pub(crate) kernel_boot_id: &'a str,
     /// What this host allows.
     pub(crate) policy: &'a LocalPolicy,
-}
-
-/// One end of a session.
-#[derive(Debug, Default)]
-struct SessionEnd {
-    port: Option<u16>,
-    outcome: Option<SessionState>,
-}
-
-/// One assignment.
-///
-/// Invariant: `assignment` is there until the standing is final; `standing`
-/// never goes back.
-#[derive(Debug)]
-struct Run {
-    nonce: u64,
-    assignment: Option<Arc<Assignment>>,
-    standing: Standing,
-    reason: String,
-    late_by_ns: u64,
-    /// Whether the newest snapshot holds it.
-    wanted: bool,
-    /// Whether the engine has it.
-    in_engine: bool,
-    ends: BTreeMap<(SessionId, End), SessionEnd>,
-    targets: BTreeMap<SessionId, u16>,
-    excluded: BTreeSet<SessionId>,
-    t0_ns: Option<u64>,
-    /// Why a stop was ordered.
-    stopping: Option<String>,
 }
 
 /// All assignments of one agent.
@@ -465,97 +435,4 @@ impl Runs {
             oldest.map(|id| self.runs.remove(&id));
         }
     }
-}
-
-impl Run {
-    fn new(nonce: u64, assignment: Option<Arc<Assignment>>) -> Self {
-        Self {
-            nonce,
-            assignment,
-            standing: Standing::Accepted,
-            reason: String::new(),
-            late_by_ns: 0,
-            wanted: true,
-            in_engine: false,
-            ends: BTreeMap::new(),
-            targets: BTreeMap::new(),
-            excluded: BTreeSet::new(),
-            t0_ns: None,
-            stopping: None,
-        }
-    }
-
-    fn status(&self, id: RunId) -> pb::AssignmentStatus {
-        pb::AssignmentStatus {
-            run: id.0,
-            state: self.standing.to_proto().into(),
-            reason: self.reason.clone(),
-            late_by_ns: self.late_by_ns,
-        }
-    }
-
-    /// Passes on what a snapshot knows of peers, once.
-    fn learn(
-        &mut self,
-        id: RunId,
-        targets: &[weir_common::assignment::Target],
-        excluded: &[SessionId],
-    ) -> Vec<Action> {
-        let mut actions = Vec::new();
-        for target in targets {
-            if self.targets.insert(target.session, target.port) != Some(target.port)
-                && self.in_engine
-            {
-                actions.push(Action::SetTarget(id, target.session, target.port));
-            }
-        }
-        for session in excluded {
-            if self.excluded.insert(*session) && self.in_engine {
-                actions.push(Action::Exclude(id, *session));
-            }
-        }
-        actions
-    }
-
-    /// The end of a session that does not dial.
-    fn listening_end(&self, session: SessionId) -> Option<End> {
-        let sessions = &self.assignment.as_ref()?.sessions;
-        let spec = sessions
-            .iter()
-            .find(|spec| spec.session == session && !spec.dials)?;
-        Some(spec.end)
-    }
-
-    fn outcome(&mut self, id: RunId, session: SessionId, end: End, state: SessionState) -> Report {
-        self.ends.entry((session, end)).or_default().outcome = Some(state.clone());
-        session_report(id, session, end, state)
-    }
-
-    /// When the run stops for want of a controller.
-    fn lease_end_ns(&self, seen_ns: u64) -> Option<u64> {
-        let assignment = self.assignment.as_ref()?;
-        let started = matches!(self.standing, Standing::Armed | Standing::Running);
-        match assignment.on_controller_loss {
-            OnControllerLoss::StopAfter(lease_ns) if started && self.stopping.is_none() => {
-                Some(seen_ns.saturating_add(lease_ns))
-            }
-            OnControllerLoss::StopAfter(_) | OnControllerLoss::RunToEnd => None,
-        }
-    }
-}
-
-fn failed(code: &str, reason: &str) -> pb::SessionFailed {
-    pb::SessionFailed {
-        code: code.to_owned(),
-        reason: reason.to_owned(),
-    }
-}
-
-fn session_report(run: RunId, session: SessionId, end: End, state: SessionState) -> Report {
-    Report::SessionStatus(pb::SessionStatus {
-        run: run.0,
-        session: session.0,
-        end: types::End::from(end).into(),
-        state: Some(state),
-    })
 }

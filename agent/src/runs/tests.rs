@@ -2,10 +2,13 @@
 
 use proptest::prelude::*;
 use weir_common::assignment::{
-    Arrival, Family, Kind, Peer, Rate, Segment, SessionSpec, SocketTraffic, Target, Transport,
+    Arrival, Family, Kind, OnControllerLoss, Peer, Rate, Segment, SessionSpec, SocketTraffic,
+    Target, Transport,
 };
 use weir_common::id::FlowId;
+use weir_common::record::End;
 use weir_proto::agent::v1::assignment_status::State;
+use weir_proto::types::v1 as types;
 
 use super::*;
 use crate::state::Accepted;
