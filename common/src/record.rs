@@ -176,7 +176,7 @@ impl Counters {
         [self.behind_packets, self.blocked_packets, self.refused_packets]
             .into_iter()
             .flatten()
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 }
 

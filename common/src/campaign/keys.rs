@@ -101,14 +101,10 @@ pub(super) const VALID: Section = Section {
         "behind",
         "lateness",
         "clock_step",
-        "throttled",
         "runq",
-        "steal",
-        "softnet_drops",
-        "observers",
         "ignore",
     ],
-    later: &[],
+    later: &["throttled", "steal", "softnet_drops", "observers"],
 };
 
 /// Besides these, `per_LABEL` for any label.

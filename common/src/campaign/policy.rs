@@ -33,16 +33,8 @@ pub struct Valid {
     pub lateness: Option<Span>,
     /// Largest clock step inside a delay figure.
     pub clock_step: Span,
-    /// CPU quota used up, as a share of the time.
-    pub throttled: Cause,
     /// Waiting for a CPU, as a share of the time.
     pub runq: Cause,
-    /// CPU time taken by the hypervisor.
-    pub steal: Cause,
-    /// Share of packets dropped by the kernel's softnet queue.
-    pub softnet_drops: Cause,
-    /// Packet captures in the way: any is reported.
-    pub observers: Cause,
     /// Codes of reasons that are recorded but decide nothing, sorted.
     pub ignore: Vec<String>,
 }
@@ -79,11 +71,7 @@ impl Default for Valid {
             behind: percent(1),
             lateness: None,
             clock_step: Span::from_millis(1),
-            throttled: Cause::warn(percent(1)),
             runq: Cause::warn(percent(10)),
-            steal: Cause::warn(percent(2)),
-            softnet_drops: Cause::warn(Ratio::ZERO),
-            observers: Cause::warn(Ratio::ZERO),
             ignore: Vec::new(),
         }
     }

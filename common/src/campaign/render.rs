@@ -312,19 +312,10 @@ fn write_valid(out: &mut Out, valid: &Valid) {
         out.text("lateness", lateness);
     }
     out.text_unless("clock_step", valid.clock_step, normal.clock_step);
-    let causes = [
-        ("throttled", valid.throttled, normal.throttled),
-        ("runq", valid.runq, normal.runq),
-        ("steal", valid.steal, normal.steal),
-        ("softnet_drops", valid.softnet_drops, normal.softnet_drops),
-        ("observers", valid.observers, normal.observers),
-    ];
-    for (key, cause, normal) in causes {
-        match cause {
-            Cause { decides: false, .. } => {}
-            Cause { above, .. } if above == normal.above => out.text(key, "invalid"),
-            Cause { above, .. } => out.text(key, above),
-        }
+    match valid.runq {
+        Cause { decides: false, .. } => {}
+        Cause { above, .. } if above == normal.runq.above => out.text("runq", "invalid"),
+        Cause { above, .. } => out.text("runq", above),
     }
     if !valid.ignore.is_empty() {
         out.raw("ignore", &list(valid.ignore.iter().map(|code| quote(code))));

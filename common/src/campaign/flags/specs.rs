@@ -262,33 +262,9 @@ pub const FLAGS: &[FlagSpec] = &[
     ),
     flag(
         Valid,
-        "throttled",
-        "SHARE",
-        "CPU quota used up: a share, invalid, warn [warn at 1%]",
-    ),
-    flag(
-        Valid,
         "runq",
         "SHARE",
         "waiting for a CPU: a share, invalid, warn [warn at 10%]",
-    ),
-    flag(
-        Valid,
-        "steal",
-        "SHARE",
-        "CPU taken by the hypervisor: a share, invalid, warn [warn at 2%]",
-    ),
-    flag(
-        Valid,
-        "softnet-drops",
-        "SHARE",
-        "drops of the softnet queue: a share, invalid, warn [warn at any]",
-    ),
-    flag(
-        Valid,
-        "observers",
-        "WHAT",
-        "packet captures in the way: invalid, warn [warn]",
     ),
     flag(Valid, "ignore", "CODES", "reasons that decide nothing"),
     flag(

@@ -17,12 +17,7 @@ pub(super) fn valid(top: &Reader<'_>) -> Result<Valid> {
     valid.behind = reader.quantity("behind")?.unwrap_or(valid.behind);
     valid.lateness = reader.quantity("lateness")?;
     valid.clock_step = reader.quantity("clock_step")?.unwrap_or(valid.clock_step);
-    cause(&reader, "throttled", &mut valid.throttled)?;
     cause(&reader, "runq", &mut valid.runq)?;
-    cause(&reader, "steal", &mut valid.steal)?;
-    cause(&reader, "softnet_drops", &mut valid.softnet_drops)?;
-    let words = [("invalid", true), ("warn", false)];
-    valid.observers.decides = reader.choice("observers", &words, &[])?.unwrap_or_default();
     if let Some(entry) = reader.entry("ignore") {
         valid.ignore = ignore(entry)?;
     }
@@ -65,7 +60,7 @@ fn ignore(entry: &Entry) -> Result<Vec<String>> {
             return Err(bad(
                 place,
                 format!(
-                    "`ignore`: `{}` is not the code of a reason, such as `observers`",
+                    "`ignore`: `{}` is not the code of a reason, such as `runq`",
                     cut(code)
                 ),
             ));

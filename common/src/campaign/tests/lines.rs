@@ -135,7 +135,7 @@ fn every_option_arrives() {
         "--campaign night --question 'how fast?' --seed 7 --interval 500ms --settle 30s --linger 1s --lost-agent fail \
          --from a --to b --both --apart asn --dial to --udp=1M --size 100 --arrival exponential --pacing keep-mean \
          --streams 4 --per stream --packets 1000 --bind 10.0.0.1 --port 9000 --for 60s --warmup 5s --pause 2s \
-         --expect 'loss<=1%' --each set --level warn --expect 'rate>=1M' --behind 2% --runq invalid --ignore observers \
+         --expect 'loss<=1%' --each set --level warn --expect 'rate>=1M' --behind 2% --runq invalid --ignore runq \
          --per-asn 1G --per-kernel 1000pkt/s --target 10M",
     );
     assert_eq!(
@@ -167,7 +167,7 @@ fn every_option_arrives() {
         (Each::Flow, Level::Fail)
     );
     assert!(campaign.valid.runq.decides);
-    assert_eq!(campaign.valid.ignore, ["observers"]);
+    assert_eq!(campaign.valid.ignore, ["runq"]);
     assert_eq!(campaign.limits.per_label["asn"].to_string(), "1 Gbit/s");
     assert_eq!(set.traffic.transport, Transport::Udp);
 }

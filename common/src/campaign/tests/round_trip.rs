@@ -210,8 +210,7 @@ fn campaign() -> impl Strategy<Value = Campaign> {
                     above: Ratio::from_percent(percent).unwrap(),
                     decides,
                 };
-                valid.observers.decides = true;
-                valid.ignore = vec!["observers".to_owned()];
+                valid.ignore = vec!["runq".to_owned()];
             }
             let load = Load::Bits(BitRate::new(1_000_000 + seed % 1_000).unwrap());
             let name = if text.trim().is_empty() {
