@@ -94,6 +94,8 @@ impl Control {
         let result = self.converse(&mut session, inbound, outbound).await;
         self.registry.release(&name, epoch);
         tracing::info!(agent = %name, epoch, "agent's control stream ended");
+        let seen_unix_ns = self.clock.unix_ns();
+        self.store(move |store| store.touch_agent(&name, seen_unix_ns)).await?;
         result
     }
 

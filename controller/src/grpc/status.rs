@@ -41,7 +41,7 @@ pub(super) fn of_store(error: &StoreError) -> Status {
 pub(super) fn of_run(error: &RunError) -> Status {
     match error {
         RunError::Campaign(_) | RunError::Plan(_) => Status::invalid_argument(error.to_string()),
-        RunError::Shared { .. } | RunError::NoResult { .. } => {
+        RunError::Shared { .. } | RunError::NoResult { .. } | RunError::Degraded => {
             Status::failed_precondition(error.to_string())
         }
         RunError::NoSuchRun { .. } => Status::not_found(error.to_string()),

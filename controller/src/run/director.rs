@@ -225,6 +225,9 @@ impl Director {
         sharing: Sharing,
     ) -> Result<RunId, RunError> {
         let campaign = parse(&source)?;
+        if self.ingest.is_degraded() {
+            return Err(RunError::Degraded);
+        }
         let facts = self.registry.facts(self.clock.now_ns());
         let tag_seed = draw()?;
         let nonce = draw()?;

@@ -23,6 +23,11 @@ pub enum RunError {
         /// The other run.
         run: RunId,
     },
+    /// Records cannot be stored at the moment.
+    #[error(
+        "the store does not take records at the moment: free space on its disk, or see the controller's log"
+    )]
+    Degraded,
     /// There is no such run.
     #[error("there is no {run}: see `weir runs`")]
     NoSuchRun {

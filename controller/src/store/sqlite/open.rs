@@ -47,10 +47,6 @@ pub(super) struct Lock {
 
 impl Lock {
     /// Takes the lock that stands beside the database.
-    #[allow(
-        clippy::incompatible_msrv,
-        reason = "File::try_lock needs Rust 1.89, and so does rusqlite"
-    )]
     pub(super) fn take(database: &Path) -> Result<Self, StoreError> {
         let mut path = database.as_os_str().to_owned();
         path.push(".lock");
