@@ -9,6 +9,8 @@ mod many_to_one;
 mod paths;
 mod phases;
 
+use std::path::Path;
+
 use serde_json::Value;
 use weir_lab::Topology;
 use weir_tests::{Account, Cluster};
@@ -48,7 +50,8 @@ fn run(cluster: &Cluster, line: &str, exit: i32) -> (Value, Account) {
 
 /// As [`run`], with `--from` and `--to` in the line.
 fn run_line(cluster: &Cluster, line: &str, exit: i32) -> (Value, Account) {
-    let (code, document) = if line.ends_with(".toml") {
+    let is_file = Path::new(line).extension().is_some_and(|end| end == "toml");
+    let (code, document) = if is_file {
         cluster.run(&[line])
     } else {
         cluster.run(&words(&format!("{line} --ignore behind,frozen")))

@@ -140,6 +140,69 @@ fn loss_on_the_way_is_what_the_kernel_says() {
 }
 
 #[test]
+fn loss_across_joined_phases_is_lost_once() {
+    needs!(Ground::Lab);
+    let loss = Loss::percent(5).towards(Direction::In);
+    let topology = two_hosts().loss("162-router@ix100", loss);
+    let cluster = Cluster::in_lab(&topology, &[GENERATOR, RECEIVER]);
+    forget(&cluster, &[GENERATOR, RECEIVER]);
+    let line = "--udp 500pkt/s --size 64 --name first --for 700ms --warmup 300ms --interval 200ms \
+                --then --udp 700pkt/s --size 64 --name second --for 700ms --pause 0s \
+                --always --udp 1500pkt/s --size 100 --streams 2 --name probe";
+    let (document, account) = run(&cluster, line, 0);
+    kernel_agrees(&cluster, &account, GENERATOR, RECEIVER);
+    assert_eq!(flows(&document).len(), 4);
+    let probes = flows(&document)
+        .iter()
+        .filter(|flow| flow["set"] == "probe");
+    for probe in probes {
+        assert!(number(probe, "/lost/network") > 0, "{probe:#}");
+    }
+}
+
+/// A receiver that does not run leaves its packets in the socket's buffer until that
+/// is full. What the kernel drops then is the receiver's loss, not the network's.
+#[test]
+fn what_the_socket_drops_is_the_receivers() {
+    needs!(Ground::Lab);
+    let cluster = Cluster::in_lab(&two_hosts(), &[GENERATOR, RECEIVER]);
+    let lab = cluster.lab();
+    let line = format!(
+        "run --json --from {GENERATOR} --to {RECEIVER} --udp 4000pkt/s --size 1400 --for 4s \
+         --interval 500ms --ignore behind,frozen"
+    );
+    let mut command = cluster.command(&super::words(&line));
+    let child = command.stdout(Stdio::piped()).spawn().expect("weir runs");
+    let arrived = || {
+        let counters = lab.counters(RECEIVER).expect("hosts are counted");
+        counters.udp().input().packets()
+    };
+    let await_packets = |count: u64| {
+        eventually("packets", Duration::from_secs(30), || {
+            (arrived() > count).then_some(())
+        });
+    };
+    await_packets(1_000);
+    // At 2,304 B of bookkeeping a packet, 8 MiB hold 3,640 of them.
+    cluster.agent(RECEIVER).signal("STOP");
+    await_packets(arrived() + 6_000);
+    cluster.agent(RECEIVER).signal("CONT");
+    let output = child.wait_with_output().expect("our own child");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("a result");
+    let account = super::conserved(&cluster, &document);
+    kernel_agrees(&cluster, &account, GENERATOR, RECEIVER);
+    let flow = &flows(&document)[0];
+    let receiver = number(flow, "/lost/receiver");
+    assert!(receiver > 1_000, "{flow:#}");
+    assert_eq!(number(flow, "/lost/network"), 0, "{flow:#}");
+    assert_eq!(
+        figure(flow, "/loss"),
+        0.0,
+        "the network lost nothing: {flow:#}"
+    );
+}
+
+#[test]
 fn loss_at_the_tail_counts() {
     needs!(Ground::Lab);
     let cluster = Cluster::in_lab(&two_hosts(), &[GENERATOR, RECEIVER]);
