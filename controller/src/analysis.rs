@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use weir_common::campaign::{Campaign, Level};
 use weir_common::id::{FlowId, RunId};
-use weir_common::record::Ending;
+use weir_common::record::{End, Ending, FlowClosed};
 use weir_common::traffic::Transport;
 
 pub use self::document::{ResultDocument, Verdict};
@@ -49,8 +49,12 @@ pub struct Input<'a> {
 pub fn analyse(input: Input<'_>) -> ResultDocument {
     let nothing = FlowEvidence::default();
     let seen = |flow: &PlannedFlow| input.evidence.get(&flow.id).unwrap_or(&nothing);
-    let flows: Vec<Flow> =
-        input.plan.flows.iter().map(|flow| describe(&input, flow, seen(flow))).collect();
+    let flows: Vec<Flow> = input
+        .plan
+        .flows
+        .iter()
+        .map(|flow| describe(&input, flow, seen(flow)))
+        .collect();
     let started = input.t0_unix_ns.is_some();
     let ledger = ledger::balance(input.plan, started, |flow| seen(flow));
     let expectations: Vec<_> = input
@@ -95,16 +99,20 @@ pub fn analyse(input: Input<'_>) -> ResultDocument {
 }
 
 fn unmet(result: &document::ExpectationResult, written: &str) -> Reason {
-    let measured = result
-        .measured
-        .map_or_else(|| "nothing was measured".to_owned(), |value| format!("measured {value:.6}"));
+    let measured = result.measured.map_or_else(
+        || "nothing was measured".to_owned(),
+        |value| format!("measured {value:.6}"),
+    );
     Reason {
         code: "expectation".into(),
         flow: result.worst,
         end: None,
         value: result.measured,
         limit: None,
-        text: format!("{written}: {measured}, held for {} of {}", result.held, result.of),
+        text: format!(
+            "{written}: {measured}, held for {} of {}",
+            result.held, result.of
+        ),
     }
 }
 
@@ -121,23 +129,53 @@ fn time(t0_unix_ns: Option<i64>, plan: &Plan, evidence: &BTreeMap<FlowId, FlowEv
         t0,
         t0_unix_ns,
         linger_s: plan.linger_ns as f64 / 1e9,
-        start_skew_us: StartSkew { max: skew, bound: skew.map(|_| 0.0) },
+        start_skew_us: StartSkew {
+            max: skew,
+            bound: skew.and_then(|_| one_clock(plan)),
+        },
     }
 }
 
+/// Bound of the error between the agents' clocks: none on one kernel, else not known.
+fn one_clock(plan: &Plan) -> Option<f64> {
+    let kernel = &plan.hosts.first()?.kernel;
+    let shared = !kernel.is_empty() && plan.hosts.iter().all(|host| host.kernel == *kernel);
+    shared.then_some(0.0)
+}
+
 /// The figures of one flow.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one line for each key of the document"
+)]
 fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -> Flow {
-    let phase = input.plan.phase(planned.phase).map_or_else(String::new, |p| p.name.clone());
+    let phase = input
+        .plan
+        .phase(planned.phase)
+        .map_or_else(String::new, |p| p.name.clone());
     let tx = evidence.tx.closed.as_ref();
     let rx = evidence.rx.closed.as_ref();
     let (start, end) = window(planned, evidence);
     let seconds = end - start;
+    let told = |side: &EndEvidence| match side.closed {
+        Some(_) => seconds,
+        None => (side.last_ns as f64 / 1e9 - start).clamp(0.0, seconds),
+    };
     let scheduled = planned.offered_bps.is_some() || planned.offered_milli_pps.is_some();
     let offered = figures::offered(evidence.tx.window(), scheduled);
     let (sent, received) = figures::amounts(evidence);
-    let tuples = tx.or(rx).map(|closed| closed.tuples.clone()).unwrap_or_default();
-    let rates =
-        figures::rates(offered, sent, received, seconds, planned.transport, &tuples);
+    let tuples = tx
+        .or(rx)
+        .map(|closed| closed.tuples.clone())
+        .unwrap_or_default();
+    let rates = figures::rates(figures::Moved {
+        offered,
+        sent,
+        received,
+        seconds: (told(&evidence.tx), told(&evidence.rx)),
+        transport: planned.transport,
+        tuples: &tuples,
+    });
     let udp = planned.transport == Transport::Udp;
     let losses = figures::losses(evidence);
     let subject = Subject {
@@ -152,14 +190,17 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
     let valid = judgement.reasons.is_empty();
     let mut reasons = judgement.reasons;
     let missing = missing(input, planned, evidence);
-    let complete = missing.is_none();
+    let complete = missing.is_empty();
     reasons.extend(missing);
     let (delay_us, pdv_us) = rx.map_or((None, None), |rx| figures::delay(&rx.window));
     let (jitter_us, jitter) = rx.map_or((None, None), |rx| figures::jitter(&rx.window));
     let rx_counters = evidence.rx.window().filter(|_| udp);
     let cpu = figures::cpu(evidence, seconds);
-    let control: Vec<u64> =
-        [tx, rx].into_iter().flatten().filter_map(|closed| closed.control_packets).collect();
+    let control: Vec<u64> = [tx, rx]
+        .into_iter()
+        .flatten()
+        .filter_map(|closed| closed.control_packets)
+        .collect();
     Flow {
         flow: planned.id.0,
         set: planned.set.clone(),
@@ -188,10 +229,12 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
         lost: udp.then_some(losses.lost),
         lost_detail: udp.then_some(losses.detail),
         loss: losses.ratio.filter(|_| udp),
-        late: rx_counters.map(|rx| rx.late.unwrap_or(0)),
-        duplicate: rx_counters.map(|rx| rx.duplicate.unwrap_or(0)),
-        reordered: rx_counters.map(|rx| rx.reordered.unwrap_or(0)),
-        reorder_extent_max: rx.filter(|_| udp).map(|rx| rx.window.reorder_extent_max.unwrap_or(0)),
+        late: rx_counters.and_then(|rx| rx.late),
+        duplicate: rx_counters.and_then(|rx| rx.duplicate),
+        reordered: rx_counters.and_then(|rx| rx.reordered),
+        reorder_extent_max: rx
+            .filter(|_| udp)
+            .and_then(|rx| rx.window.reorder_extent_max),
         bursts: rx.filter(|_| udp).and_then(figures::bursts),
         rate_bps: rates.received.map(|received| received.payload),
         rates_bps: rates,
@@ -205,11 +248,9 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
             .and_then(figures::distribution),
         ttl: rx.and_then(|rx| figures::ttl(&rx.window)),
         ce: rx.filter(|_| udp).and_then(|rx| rx.window.ce),
-        retransmits: tx
-            .filter(|_| !udp)
-            .map(|tx| tx.window.retransmits.unwrap_or(0)),
+        retransmits: tx.filter(|_| !udp).and_then(|tx| tx.window.retransmits),
         tcp: (!udp).then(|| figures::tcp(evidence, seconds)),
-        control_packets: (!control.is_empty()).then(|| control.iter().sum()),
+        control_packets: control.into_iter().reduce(u64::saturating_add),
         path: figures::path(evidence),
         cpu,
     }
@@ -222,57 +263,74 @@ fn limited_by_cpu(scheduled: bool, cpu: document::Cpu) -> bool {
     !scheduled && busiest + cpu.runq_wait_pct.unwrap_or(0.0) >= 90.0
 }
 
-/// The measured window from T0 in seconds: the generator's, else the planned one.
+/// The measured window from T0 in seconds: the generator's, else the
+/// receiver's, else the planned one.
 fn window(planned: &PlannedFlow, evidence: &FlowEvidence) -> (f64, f64) {
-    let (start_ns, length_ns) = match &evidence.tx.closed {
+    let (start_ns, length_ns) = match evidence.tx.closed.as_ref().or(evidence.rx.closed.as_ref()) {
         Some(closed) => (closed.window.start_ns, closed.window.length_ns),
         None => (
             planned.start_ns + planned.warmup_ns,
             planned.length_ns - planned.warmup_ns.min(planned.length_ns),
         ),
     };
-    (start_ns as f64 / 1e9, (start_ns + length_ns) as f64 / 1e9)
+    (
+        start_ns as f64 / 1e9,
+        start_ns.saturating_add(length_ns) as f64 / 1e9,
+    )
 }
 
-/// Why a flow is not whole.
-fn missing(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -> Option<Reason> {
-    let reason = |code: &str, end: Option<&str>, text: String| {
-        Some(Reason {
-            code: code.into(),
-            flow: Some(planned.id.0),
-            end: end.map(str::to_owned),
-            value: None,
-            limit: None,
-            text,
-        })
+/// Why a flow is not whole; empty when it is.
+fn missing(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -> Vec<Reason> {
+    let reason = |code: &str, end: Option<End>, text: String| Reason {
+        code: code.into(),
+        flow: Some(planned.id.0),
+        end: end.map(|end| end.as_str().into()),
+        value: None,
+        limit: None,
+        text,
     };
     if let Some(failure) = &evidence.failure {
         let text = format!("{} -> {}: {}", planned.from, planned.to, failure.reason);
-        return reason(&failure.code, Some(failure.end.as_str()), text);
+        return vec![reason(&failure.code, Some(failure.end), text)];
     }
     if input.t0_unix_ns.is_none() {
-        return reason("not-started", None, format!("{} did not start", planned.key));
+        return vec![reason(
+            "not-started",
+            None,
+            format!("{} did not start", planned.key),
+        )];
     }
-    for (end, seen, agent) in [
-        ("tx", &evidence.tx, &planned.from),
-        ("rx", &evidence.rx, &planned.to),
-    ] {
-        let Some(closed) = &seen.closed else {
-            let why = seen.silence.as_deref().unwrap_or("no manifest came");
-            return reason("unclosed", Some(end), format!("{agent} did not close its end: {why}"));
+    let mut reasons: Vec<Reason> = Vec::new();
+    for (end, agent) in [(End::Tx, &planned.from), (End::Rx, &planned.to)] {
+        let seen = evidence.end(end);
+        let (code, text) = match &seen.closed {
+            None => {
+                let why = seen.silence.as_deref().unwrap_or("no manifest came");
+                ("unclosed", format!("{agent} did not close its end: {why}"))
+            }
+            Some(FlowClosed {
+                ending: Ending::Failed { reason },
+                ..
+            }) => ("broken", format!("{agent}: {reason}")),
+            Some(FlowClosed {
+                ending: Ending::Stopped { reason },
+                ..
+            }) => ("stopped", format!("{agent}: stopped: {reason}")),
+            Some(closed) if seen.rows < u64::from(closed.rows) => (
+                "gap",
+                format!(
+                    "{} of {} rows of {agent} are stored",
+                    seen.rows, closed.rows
+                ),
+            ),
+            Some(_) => continue,
         };
-        if let Ending::Failed { reason: why } = &closed.ending {
-            return reason("broken", Some(end), format!("{agent}: {why}"));
-        }
-        if let Ending::Stopped { reason: why } = &closed.ending {
-            return reason("stopped", Some(end), format!("{agent}: stopped: {why}"));
-        }
-        if seen.rows < u64::from(closed.rows) {
-            let text = format!("{} of {} rows of {agent} are stored", seen.rows, closed.rows);
-            return reason("gap", Some(end), text);
+        // A stop concerns both ends, and is told once.
+        if code != "stopped" || reasons.iter().all(|told| told.code != code) {
+            reasons.push(reason(code, Some(end), text));
         }
     }
-    None
+    reasons
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! `weir show --json` print. Absent = not applicable, null = not known.
 //! Ratios are 0 to 1.
 
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// Name and version of the document.
@@ -371,8 +372,25 @@ pub struct Cpu {
     pub runq_wait_pct: Option<f64>,
 }
 
-/// One flow.
+/// Keys that a TCP flow has not.
+const UDP_ONLY: [&str; 9] = [
+    "lost",
+    "lost_detail",
+    "loss",
+    "late",
+    "duplicate",
+    "reordered",
+    "reorder_extent_max",
+    "jitter_us",
+    "jitter",
+];
+/// Keys that a UDP flow has not.
+const TCP_ONLY: [&str; 2] = ["retransmits", "tcp"];
+
+/// One flow. Keys of the other transport are absent from the document; of its
+/// own, what is not known is null.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Flow {
     /// Number within the run.
     pub flow: u32,
@@ -420,7 +438,8 @@ pub struct Flow {
     pub window_s: [f64; 2],
     /// Length of the window, s.
     pub duration_s: f64,
-    /// Asked by the schedule; absent for unlimited traffic.
+    /// Asked by the schedule; absent for unlimited traffic, bytes null when the
+    /// generator did not report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offered: Option<Amount>,
     /// Sent; null when the generator did not report.
@@ -428,25 +447,25 @@ pub struct Flow {
     /// Received of it; null when the receiver did not report.
     pub received: Option<Amount>,
     /// Loss by place (UDP).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub lost: Option<Lost>,
     /// Loss by cause (UDP).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub lost_detail: Option<LostDetail>,
     /// lost.network / sent (UDP).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub loss: Option<f64>,
     /// Came after their loss had been declared (UDP).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub late: Option<u64>,
     /// Copies (UDP).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub duplicate: Option<u64>,
     /// RFC 4737 reordered (UDP).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub reordered: Option<u64>,
     /// Largest reordering extent (UDP).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub reorder_extent_max: Option<u64>,
     /// Loss bursts (UDP), when there was a loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -459,10 +478,10 @@ pub struct Flow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_us: Option<Distribution>,
     /// RFC 3550 jitter at the end of the window (UDP).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub jitter_us: Option<f64>,
     /// Jitter means (UDP).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub jitter: Option<JitterMeans>,
     /// Delay variation (UDP).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -480,10 +499,10 @@ pub struct Flow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ce: Option<u64>,
     /// Retransmitted segments (TCP).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub retransmits: Option<u64>,
     /// TCP's own figures.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub tcp: Option<Tcp>,
     /// Packets of the pre-flow exchange, both ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -492,6 +511,30 @@ pub struct Flow {
     pub path: Path,
     /// CPU.
     pub cpu: Cpu,
+}
+
+impl Serialize for Flow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut flow =
+            Self::serialize(self, serde_json::value::Serializer).map_err(S::Error::custom)?;
+        if let Value::Object(keys) = &mut flow {
+            let foreign = if self.transport == "udp" {
+                &TCP_ONLY[..]
+            } else {
+                &UDP_ONLY[..]
+            };
+            for key in foreign {
+                keys.shift_remove(*key);
+            }
+        }
+        flow.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
 }
 
 /// Sum and spread of one flow set in one phase.

@@ -14,7 +14,10 @@ struct Sample {
 /// counted; a flow without the figure does not hold.
 pub(super) fn evaluate(expectation: &Expectation, flows: &[Flow]) -> ExpectationResult {
     let named = |flow: &&Flow| {
-        expectation.phase.as_ref().is_none_or(|phase| *phase == flow.phase)
+        expectation
+            .phase
+            .as_ref()
+            .is_none_or(|phase| *phase == flow.phase)
             && expectation.set.as_ref().is_none_or(|set| *set == flow.set)
             && applies(expectation.metric, flow)
     };
@@ -24,13 +27,18 @@ pub(super) fn evaluate(expectation: &Expectation, flows: &[Flow]) -> Expectation
         // With one repeat, a pair is its flow.
         Each::Flow | Each::Pair => valid
             .iter()
-            .map(|flow| Sample { flow: Some(flow.flow), value: measure(expectation.metric, flow) })
+            .map(|flow| Sample {
+                flow: Some(flow.flow),
+                value: measure(expectation.metric, flow),
+            })
             .collect(),
         Each::Set => summed(expectation.metric, &valid),
     };
     let bound = expectation.bound.value();
     let holds = |sample: &Sample| {
-        sample.value.is_some_and(|value| expectation.operator.holds(value, bound))
+        sample
+            .value
+            .is_some_and(|value| expectation.operator.holds(value, bound))
     };
     let held = samples.iter().filter(|sample| holds(sample)).count() as u32;
     let of = samples.len() as u32;
@@ -54,7 +62,9 @@ pub(super) fn evaluate(expectation: &Expectation, flows: &[Flow]) -> Expectation
 
 /// How far on the wrong side; a missing value is the worst of all.
 fn badness(operator: Operator, bound: f64, sample: &Sample) -> f64 {
-    let Some(value) = sample.value else { return f64::INFINITY };
+    let Some(value) = sample.value else {
+        return f64::INFINITY;
+    };
     match operator {
         Operator::AtMost | Operator::Below => value - bound,
         Operator::AtLeast | Operator::Above => bound - value,
@@ -66,7 +76,7 @@ fn badness(operator: Operator, bound: f64, sample: &Sample) -> f64 {
 fn applies(metric: Metric, flow: &Flow) -> bool {
     match metric {
         Metric::Rate => true,
-        Metric::SentRatio => flow.offered.is_some() || flow.sent.is_none(),
+        Metric::SentRatio => flow.offered.is_some(),
         Metric::RttP99 | Metric::Retransmits | Metric::SetupP95 => flow.transport == "tcp",
         Metric::Loss
         | Metric::LossEgress
@@ -79,7 +89,11 @@ fn applies(metric: Metric, flow: &Flow) -> bool {
 
 /// A metric of one flow in its unit: ratio, bit/s, s, count.
 fn measure(metric: Metric, flow: &Flow) -> Option<f64> {
-    let sent = || flow.sent.and_then(|sent| sent.packets).filter(|&sent| sent > 0);
+    let sent = || {
+        flow.sent
+            .and_then(|sent| sent.packets)
+            .filter(|&sent| sent > 0)
+    };
     let share = |part: Option<u64>| Some(part? as f64 / sent()? as f64);
     let seconds = |us: Option<f64>| us.map(|us| us / 1e6);
     match metric {
@@ -93,24 +107,27 @@ fn measure(metric: Metric, flow: &Flow) -> Option<f64> {
         Metric::Jitter => seconds(flow.jitter_us),
         Metric::RttP99 => seconds(flow.rtt_us.as_ref().map(|rtt| rtt.p99)),
         Metric::Retransmits => flow.retransmits.map(|count| count as f64),
-        Metric::SetupP95 => {
-            seconds(flow.tcp.as_ref().and_then(|tcp| tcp.setup_us).map(|us| us as f64))
-        }
+        Metric::SetupP95 => seconds(
+            flow.tcp
+                .as_ref()
+                .and_then(|tcp| tcp.setup_us)
+                .map(|us| us as f64),
+        ),
     }
 }
 
 /// Sent of offered: packets for UDP, bytes for TCP.
 fn sent_ratio(flows: &[&Flow]) -> Option<f64> {
-    let mut sums = (0, 0);
+    let mut sums = (0.0, 0.0);
     for flow in flows {
         let (sent, offered) = (flow.sent?, flow.offered?);
         let pair = match (sent.packets, offered.packets) {
             (Some(sent), Some(offered)) => (sent, offered),
             _ => (sent.bytes?, offered.bytes?),
         };
-        sums = (sums.0 + pair.0, sums.1 + pair.1);
+        sums = (sums.0 + pair.0 as f64, sums.1 + pair.1 as f64);
     }
-    (sums.1 > 0).then(|| sums.0 as f64 / sums.1 as f64)
+    (sums.1 > 0.0).then(|| sums.0 / sums.1)
 }
 
 /// One sample per set and phase: counts and rates summed, times by their worst flow.
@@ -125,33 +142,36 @@ fn summed(metric: Metric, flows: &[&Flow]) -> Vec<Sample> {
     }
     groups
         .into_iter()
-        .map(|(_, members)| Sample { flow: None, value: sum(metric, &members) })
+        .map(|(_, members)| Sample {
+            flow: None,
+            value: sum(metric, &members),
+        })
         .collect()
 }
 
 fn sum(metric: Metric, flows: &[&Flow]) -> Option<f64> {
+    // In f64: what agents count is not trusted to add up within 64 bits.
     let packets = |pick: fn(&Flow) -> Option<u64>| {
-        flows.iter().map(|flow| pick(flow)).sum::<Option<u64>>()
+        flows
+            .iter()
+            .map(|flow| Some(pick(flow)? as f64))
+            .sum::<Option<f64>>()
     };
-    let sent = || packets(|flow| flow.sent?.packets).filter(|&sent| sent > 0);
-    let share = |part: Option<u64>| Some(part? as f64 / sent()? as f64);
+    let sent = || packets(|flow| flow.sent?.packets).filter(|&sent| sent > 0.0);
+    let share = |part: Option<f64>| Some(part? / sent()?);
     match metric {
         Metric::Loss => share(packets(|flow| flow.lost?.network)),
         Metric::LossEgress => share(packets(|flow| flow.lost_detail?.egress)),
         Metric::LossReceiver => share(packets(|flow| flow.lost?.receiver)),
         Metric::SentRatio => sent_ratio(flows),
-        Metric::Rate | Metric::Retransmits => {
-            flows.iter().map(|flow| measure(metric, flow)).sum()
+        Metric::Rate | Metric::Retransmits => flows.iter().map(|flow| measure(metric, flow)).sum(),
+        Metric::DelayP99 | Metric::PdvP99 | Metric::Jitter | Metric::RttP99 | Metric::SetupP95 => {
+            flows
+                .iter()
+                .map(|flow| measure(metric, flow))
+                .collect::<Option<Vec<f64>>>()?
+                .into_iter()
+                .reduce(f64::max)
         }
-        Metric::DelayP99
-        | Metric::PdvP99
-        | Metric::Jitter
-        | Metric::RttP99
-        | Metric::SetupP95 => flows
-            .iter()
-            .map(|flow| measure(metric, flow))
-            .collect::<Option<Vec<f64>>>()?
-            .into_iter()
-            .reduce(f64::max),
     }
 }

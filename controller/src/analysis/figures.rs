@@ -35,26 +35,44 @@ pub(super) struct Losses {
 pub(super) fn losses(evidence: &FlowEvidence) -> Losses {
     let tx = evidence.tx.window();
     let rx = evidence.rx.window();
-    let sent = tx.and_then(|tx| tx.tx_packets);
-    let received = rx.and_then(|rx| rx.rx_packets);
-    let missing = sent.zip(received).map(|(sent, received)| sent.saturating_sub(received));
-    let excess =
-        sent.zip(received).map_or(0, |(sent, received)| received.saturating_sub(sent));
+    // Rows of an end that did not close may be missing: what they do not hold
+    // is not known to be lost.
+    let both = evidence.tx.closed.is_some() && evidence.rx.closed.is_some();
+    let sent = tx.and_then(|tx| tx.tx_packets).filter(|_| both);
+    let received = rx.and_then(|rx| rx.rx_packets).filter(|_| both);
+    let missing = sent
+        .zip(received)
+        .map(|(sent, received)| sent.saturating_sub(received));
+    let excess = sent
+        .zip(received)
+        .map_or(0, |(sent, received)| received.saturating_sub(sent));
     // Drops at the socket can include copies and packets outside the window,
     // so they never explain more than what is missing.
-    let socket = missing.zip(rx).map(|(missing, rx)| rx.socket_drops.unwrap_or(0).min(missing));
-    let network = missing.zip(socket).map(|(missing, socket)| missing - socket);
+    let socket = missing
+        .zip(rx)
+        .map(|(missing, rx)| rx.socket_drops.unwrap_or(0).min(missing));
+    let network = missing
+        .zip(socket)
+        .map(|(missing, socket)| missing - socket);
     let egress = tx.map(|tx| tx.egress_packets.unwrap_or(0));
-    let egress = egress.zip(network).map(|(egress, network)| egress.min(network));
+    let egress = egress
+        .zip(network)
+        .map(|(egress, network)| egress.min(network));
     let window = evidence.rx.closed.as_ref().map(|closed| &closed.window);
     Losses {
-        lost: Lost { sender: tx.map(|tx| tx.lost_sender()), network, receiver: socket },
+        lost: Lost {
+            sender: tx.map(|tx| tx.lost_sender()),
+            network,
+            receiver: socket,
+        },
         detail: LostDetail {
             behind: tx.map(|tx| tx.behind_packets.unwrap_or(0)),
             blocked: tx.map(|tx| tx.blocked_packets.unwrap_or(0)),
             refused: tx.map(|tx| tx.refused_packets.unwrap_or(0)),
             egress,
-            path: network.zip(egress).map(|(network, egress)| network - egress),
+            path: network
+                .zip(egress)
+                .map(|(network, egress)| network - egress),
             socket,
             head: window.and_then(|window| window.lost_head),
             tail: window.and_then(|window| window.lost_tail),
@@ -71,38 +89,53 @@ pub(super) fn losses(evidence: &FlowEvidence) -> Losses {
 pub(super) fn bursts(rx: &FlowClosed) -> Option<Bursts> {
     let count = rx.window.loss_bursts.filter(|&count| count > 0)?;
     let lost = rx.window.counters.lost_packets?;
-    Some(Bursts { mean: lost as f64 / count as f64, max: rx.window.loss_burst_max? })
+    Some(Bursts {
+        mean: lost as f64 / count as f64,
+        max: rx.window.loss_burst_max?,
+    })
 }
 
 /// What the schedule asked for; `None` for unlimited traffic.
 pub(super) fn offered(tx: Option<Counters>, scheduled: bool) -> Option<Amount> {
-    let tx = tx.filter(|_| scheduled)?;
-    Some(Amount { packets: tx.offered_packets, bytes: tx.offered_bytes })
+    let tx = tx.unwrap_or_default();
+    scheduled.then_some(Amount {
+        packets: tx.offered_packets,
+        bytes: tx.offered_bytes,
+    })
 }
 
 /// Sent and received amounts.
 pub(super) fn amounts(evidence: &FlowEvidence) -> (Option<Amount>, Option<Amount>) {
-    let sent = evidence
-        .tx
-        .window()
-        .map(|tx| Amount { packets: tx.tx_packets, bytes: Some(tx.tx_bytes.unwrap_or(0)) });
-    let received = evidence
-        .rx
-        .window()
-        .map(|rx| Amount { packets: rx.rx_packets, bytes: Some(rx.rx_bytes.unwrap_or(0)) });
+    let sent = evidence.tx.window().map(|tx| Amount {
+        packets: tx.tx_packets,
+        bytes: Some(tx.tx_bytes.unwrap_or(0)),
+    });
+    let received = evidence.rx.window().map(|rx| Amount {
+        packets: rx.rx_packets,
+        bytes: Some(rx.rx_bytes.unwrap_or(0)),
+    });
     (sent, received)
 }
 
 /// Bits per second of an amount over a time.
 fn rate(bytes: Option<u64>, seconds: f64) -> Option<f64> {
-    bytes.filter(|_| seconds > 0.0).map(|bytes| bytes as f64 * 8.0 / seconds)
+    bytes
+        .filter(|_| seconds > 0.0)
+        .map(|bytes| bytes as f64 * 8.0 / seconds)
 }
 
 fn layered(amount: Amount, seconds: f64, headers: Option<u64>) -> Option<LayeredRate> {
     let payload = rate(amount.bytes, seconds)?;
     let with = |per_packet: u64| {
         let packets = amount.packets?;
-        rate(Some(amount.bytes?.saturating_add(packets.saturating_mul(per_packet))), seconds)
+        rate(
+            Some(
+                amount
+                    .bytes?
+                    .saturating_add(packets.saturating_mul(per_packet)),
+            ),
+            seconds,
+        )
     };
     Some(LayeredRate {
         payload,
@@ -111,23 +144,39 @@ fn layered(amount: Amount, seconds: f64, headers: Option<u64>) -> Option<Layered
     })
 }
 
+/// What rates are made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moved<'a> {
+    pub(super) offered: Option<Amount>,
+    pub(super) sent: Option<Amount>,
+    pub(super) received: Option<Amount>,
+    /// Length of the window as far as the generator, and the receiver, told of it.
+    pub(super) seconds: (f64, f64),
+    pub(super) transport: Transport,
+    pub(super) tuples: &'a [String],
+}
+
 /// Rates at three layers. IP and frame rates of UDP are exact; TCP has none,
 /// since its segments are the kernel's.
-pub(super) fn rates(
-    offered: Option<Amount>,
-    sent: Option<Amount>,
-    received: Option<Amount>,
-    seconds: f64,
-    transport: Transport,
-    tuples: &[String],
-) -> Rates {
+pub(super) fn rates(moved: Moved<'_>) -> Rates {
+    let Moved {
+        offered,
+        sent,
+        received,
+        seconds: (tx, rx),
+        transport,
+        tuples,
+    } = moved;
     let ipv6 = tuples.first().is_some_and(|tuple| tuple.starts_with('['));
-    let headers = (transport == Transport::Udp)
-        .then_some(if ipv6 { IPV6_UDP_HEADERS } else { IPV4_UDP_HEADERS });
+    let headers = (transport == Transport::Udp).then_some(if ipv6 {
+        IPV6_UDP_HEADERS
+    } else {
+        IPV4_UDP_HEADERS
+    });
     Rates {
-        offered: offered.and_then(|offered| rate(offered.bytes, seconds)),
-        sent: sent.and_then(|sent| layered(sent, seconds, headers)),
-        received: received.and_then(|received| layered(received, seconds, headers)),
+        offered: offered.and_then(|offered| rate(offered.bytes, tx)),
+        sent: sent.and_then(|sent| layered(sent, tx, headers)),
+        received: received.and_then(|received| layered(received, rx, headers)),
     }
 }
 
@@ -159,10 +208,20 @@ pub(super) fn delay(window: &Window) -> (Option<Distribution>, Option<Pdv>) {
         return (None, None);
     };
     let bound = us(window.delay_bound_ns.unwrap_or(0));
-    delay.clock = Some(if bound == 0.0 { "same-kernel" } else { "estimated" }.into());
+    delay.clock = Some(
+        if bound == 0.0 {
+            "same-kernel"
+        } else {
+            "estimated"
+        }
+        .into(),
+    );
     delay.bound = Some(bound);
     delay.stamps = Some("user>kernel".into());
-    let pdv = Pdv { p50: (delay.p50 - delay.min).max(0.0), p99: (delay.p99 - delay.min).max(0.0) };
+    let pdv = Pdv {
+        p50: (delay.p50 - delay.min).max(0.0),
+        p99: (delay.p99 - delay.min).max(0.0),
+    };
     (Some(delay), Some(pdv))
 }
 
@@ -199,9 +258,8 @@ pub(super) fn tcp(evidence: &FlowEvidence, seconds: f64) -> Tcp {
     let buffer = time(|window| window.sndbuf_limited_us);
     // The kernel's clocks count per stream; several streams can add up to more
     // than the window, so nothing is allowed to go below 0.
-    let network = busy.map(|busy| {
-        (busy - receiver.unwrap_or(0.0) - buffer.unwrap_or(0.0)).max(0.0)
-    });
+    let network =
+        busy.map(|busy| (busy - receiver.unwrap_or(0.0) - buffer.unwrap_or(0.0)).max(0.0));
     Tcp {
         cc: tx.and_then(|tx| tx.path.cc.clone()),
         mss: tx.and_then(|tx| tx.path.mss),
@@ -209,7 +267,9 @@ pub(super) fn tcp(evidence: &FlowEvidence, seconds: f64) -> Tcp {
         drained_bytes: rx.and_then(|rx| rx.drained_bytes),
         unread_bytes: rx.and_then(|rx| rx.unread_bytes),
         retransmitted_bytes: window.and_then(|window| window.retrans_bytes),
-        setup_us: tx.and_then(|tx| tx.path.setup_us).max(rx.and_then(|rx| rx.path.setup_us)),
+        setup_us: tx
+            .and_then(|tx| tx.path.setup_us)
+            .max(rx.and_then(|rx| rx.path.setup_us)),
         limited_s: Limited {
             network,
             receiver,
@@ -238,7 +298,8 @@ pub(super) fn path(evidence: &FlowEvidence) -> Path {
 /// CPU shares of the window.
 pub(super) fn cpu(evidence: &FlowEvidence, seconds: f64) -> Cpu {
     let share = |us: Option<u64>| {
-        us.filter(|_| seconds > 0.0).map(|us| us as f64 / 1e4 / seconds)
+        us.filter(|_| seconds > 0.0)
+            .map(|us| us as f64 / 1e4 / seconds)
     };
     let tx = evidence.tx.closed.as_ref().map(|closed| &closed.window);
     let rx = evidence.rx.closed.as_ref().map(|closed| &closed.window);

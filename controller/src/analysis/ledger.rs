@@ -13,8 +13,13 @@ pub(super) fn balance<'a>(
     started: bool,
     seen: impl Fn(&PlannedFlow) -> &'a FlowEvidence,
 ) -> Ledger {
-    let mut ledger =
-        Ledger { expected: 0, stored: 0, coalesced: 0, gaps: Vec::new(), unclosed: Vec::new() };
+    let mut ledger = Ledger {
+        expected: 0,
+        stored: 0,
+        coalesced: 0,
+        gaps: Vec::new(),
+        unclosed: Vec::new(),
+    };
     for flow in &plan.flows {
         let evidence = seen(flow);
         for (end, agent) in [(End::Tx, &flow.from), (End::Rx, &flow.to)] {
@@ -31,7 +36,10 @@ pub(super) fn balance<'a>(
                         end: end.as_str().into(),
                         stored: side.rows,
                         planned,
-                        why: side.silence.clone().unwrap_or_else(|| "no manifest came".into()),
+                        why: side
+                            .silence
+                            .clone()
+                            .unwrap_or_else(|| "no manifest came".into()),
                     });
                 } else {
                     ledger.expected += side.rows;
@@ -41,13 +49,21 @@ pub(super) fn balance<'a>(
             let named = u64::from(closed.rows);
             ledger.expected += named;
             if side.rows < named {
+                // Rows that end too early lack their tail; else the hole is
+                // somewhere between them.
+                let last_ns = side.last_ns.max(flow.start_ns);
+                let end_ns = closed
+                    .window
+                    .start_ns
+                    .saturating_add(closed.window.length_ns);
+                let tail = (last_ns < end_ns).then_some((last_ns, end_ns));
                 ledger.gaps.push(Gap {
                     agent: agent.to_string(),
                     flow: flow.id.0,
                     end: end.as_str().into(),
                     rows: named - side.rows,
-                    from_s: Some(side.last_ns as f64 / 1e9),
-                    to_s: None,
+                    from_s: tail.map(|(from_ns, _)| from_ns as f64 / 1e9),
+                    to_s: tail.map(|(_, to_ns)| to_ns as f64 / 1e9),
                     why: "rows named by the manifest are not stored".into(),
                 });
             }

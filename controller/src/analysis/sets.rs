@@ -19,8 +19,10 @@ pub(super) fn summarise(plan: &Plan, flows: &[Flow]) -> Vec<Set> {
     names
         .into_iter()
         .map(|(phase, set)| {
-            let members: Vec<&Flow> =
-                flows.iter().filter(|flow| flow.phase == phase && flow.set == set).collect();
+            let members: Vec<&Flow> = flows
+                .iter()
+                .filter(|flow| flow.phase == phase && flow.set == set)
+                .collect();
             summary(phase, set, &members)
         })
         .collect()
@@ -30,9 +32,16 @@ fn summary(phase: &str, set: &str, members: &[&Flow]) -> Set {
     let valid: Vec<&&Flow> = members.iter().filter(|flow| flow.valid).collect();
     let mut rates: Vec<f64> = valid.iter().filter_map(|flow| flow.rate_bps).collect();
     rates.sort_by(f64::total_cmp);
-    let sent: u64 = valid.iter().filter_map(|flow| flow.sent?.packets).sum();
-    let lost: Option<u64> =
-        valid.iter().filter_map(|flow| flow.lost).map(|lost| lost.network).sum();
+    // In f64: what agents count is not trusted to add up within 64 bits.
+    let sent: f64 = valid
+        .iter()
+        .filter_map(|flow| Some(flow.sent?.packets? as f64))
+        .sum();
+    let lost: Option<f64> = valid
+        .iter()
+        .filter_map(|flow| flow.lost)
+        .map(|lost| lost.network.map(|network| network as f64))
+        .sum();
     let udp = members.iter().any(|flow| flow.lost.is_some());
     Set {
         set: set.into(),
@@ -48,7 +57,7 @@ fn summary(phase: &str, set: &str, members: &[&Flow]) -> Set {
             max: rates.last().copied(),
             fairness: fairness(&rates),
         },
-        loss: lost.filter(|_| udp && sent > 0).map(|lost| lost as f64 / sent as f64),
+        loss: lost.filter(|_| udp && sent > 0.0).map(|lost| lost / sent),
     }
 }
 

@@ -49,7 +49,9 @@ pub(super) fn judge(subject: Subject, evidence: &FlowEvidence, valid: &Valid) ->
     // What a frozen generator did not send in time is `behind`; and traffic
     // without a schedule only moves less: that is never the CPU's fault.
     let told = frozen(subject, evidence, End::Rx).filter(|_| !subject.scheduled);
-    judgement.warnings.extend(frozen(subject, evidence, End::Tx).into_iter().chain(told));
+    judgement
+        .warnings
+        .extend(frozen(subject, evidence, End::Tx).into_iter().chain(told));
     causes(subject, evidence, valid, &mut judgement);
     notes(subject, evidence, &mut judgement);
     judgement
@@ -99,7 +101,13 @@ fn lateness(subject: Subject, evidence: &FlowEvidence, valid: &Valid) -> Option<
             "the 99th percentile of lateness was {:.1} us; allowed is {limit}",
             p99 as f64 / 1e3
         );
-        reason(subject, "lateness", Some(End::Tx), (p99 as f64 / 1e9, limit.as_secs_f64()), text)
+        reason(
+            subject,
+            "lateness",
+            Some(End::Tx),
+            (p99 as f64 / 1e9, limit.as_secs_f64()),
+            text,
+        )
     })
 }
 
@@ -128,8 +136,10 @@ fn inconsistent(subject: Subject, evidence: &FlowEvidence) -> Option<Reason> {
         }
         let sums = seen.total.columns();
         let manifest = closed.total.columns();
-        if let Some(((name, sum), (_, total))) =
-            sums.into_iter().zip(manifest).find(|((_, a), (_, b))| a.unwrap_or(0) != b.unwrap_or(0))
+        if let Some(((name, sum), (_, total))) = sums
+            .into_iter()
+            .zip(manifest)
+            .find(|((_, a), (_, b))| a.unwrap_or(0) != b.unwrap_or(0))
         {
             let (sum, total) = (sum.unwrap_or(0), total.unwrap_or(0));
             let text = format!("{name}: the rows add up to {sum}, the manifest says {total}");
@@ -142,16 +152,25 @@ fn inconsistent(subject: Subject, evidence: &FlowEvidence) -> Option<Reason> {
 
 /// What one manifest says against itself.
 fn contradiction(closed: &FlowClosed) -> Option<((f64, f64), String)> {
-    if closed.warnings.iter().any(|code| code == "inconsistent-counters") {
+    if closed
+        .warnings
+        .iter()
+        .any(|code| code == "inconsistent-counters")
+    {
         let text = "the receiver's packets do not fit the generator's final count".to_owned();
         return Some(((1.0, 0.0), text));
     }
-    [&closed.total, &closed.window.counters].into_iter().find_map(|counters| {
-        let offered = counters.offered_packets?;
-        let handled = counters.tx_packets.unwrap_or(0).saturating_add(counters.lost_sender());
-        let text = format!("{offered} packets were offered, {handled} are accounted for");
-        (offered != handled).then_some(((handled as f64, offered as f64), text))
-    })
+    [&closed.total, &closed.window.counters]
+        .into_iter()
+        .find_map(|counters| {
+            let offered = counters.offered_packets?;
+            let handled = counters
+                .tx_packets
+                .unwrap_or(0)
+                .saturating_add(counters.lost_sender());
+            let text = format!("{offered} packets were offered, {handled} are accounted for");
+            (offered != handled).then_some(((handled as f64, offered as f64), text))
+        })
 }
 
 /// TCP: sent = received + drained + unread over the whole flow.
@@ -184,8 +203,15 @@ fn clock_step(subject: Subject, evidence: &FlowEvidence, valid: &Valid) -> Optio
     let measured_delay = rx.window.delay.is_some();
     (measured_delay && evidence.rx.flags.contains(Flags::CLOCK_STEP)).then(|| {
         let limit = valid.clock_step;
-        let text = format!("the receiver's wall clock stepped by more than {limit} inside a delay figure");
-        reason(subject, "clock_step", Some(End::Rx), (limit.as_secs_f64(), limit.as_secs_f64()), text)
+        let text =
+            format!("the receiver's wall clock stepped by more than {limit} inside a delay figure");
+        reason(
+            subject,
+            "clock_step",
+            Some(End::Rx),
+            (limit.as_secs_f64(), limit.as_secs_f64()),
+            text,
+        )
     })
 }
 
@@ -196,18 +222,30 @@ fn frozen(subject: Subject, evidence: &FlowEvidence, end: End) -> Option<Reason>
     (frozen_us > limit_us).then(|| {
         let text = format!(
             "the {} did not run for {:.0} ms, longer than an interval of {:.0} ms",
-            if end == End::Tx { "generator" } else { "receiver" },
+            if end == End::Tx {
+                "generator"
+            } else {
+                "receiver"
+            },
             frozen_us as f64 / 1e3,
             limit_us as f64 / 1e3
         );
-        reason(subject, "frozen", Some(end), (frozen_us as f64 / 1e6, limit_us as f64 / 1e6), text)
+        reason(
+            subject,
+            "frozen",
+            Some(end),
+            (frozen_us as f64 / 1e6, limit_us as f64 / 1e6),
+            text,
+        )
     })
 }
 
 /// Causes: they decide only where the campaign says so, and are named beside a decision.
 fn causes(subject: Subject, evidence: &FlowEvidence, valid: &Valid, judgement: &mut Judgement) {
     for end in [End::Tx, End::Rx] {
-        let Some(closed) = &evidence.end(end).closed else { continue };
+        let Some(closed) = &evidence.end(end).closed else {
+            continue;
+        };
         let Some(waited_us) = closed.window.runq_wait_us.filter(|_| subject.seconds > 0.0) else {
             continue;
         };
@@ -218,7 +256,11 @@ fn causes(subject: Subject, evidence: &FlowEvidence, valid: &Valid, judgement: &
         }
         let text = format!(
             "the {}'s threads waited {:.0} % of the time for a CPU; above {above} is told",
-            if end == End::Tx { "generator" } else { "receiver" },
+            if end == End::Tx {
+                "generator"
+            } else {
+                "receiver"
+            },
             share * 100.0,
         );
         let cause = reason(subject, "runq", Some(end), (share, above.value()), text);
@@ -245,7 +287,8 @@ fn notes(subject: Subject, evidence: &FlowEvidence, judgement: &mut Judgement) {
     if let Some(tx) = evidence.tx.window() {
         let blocked = tx.blocked_packets.unwrap_or(0);
         if blocked > 0 {
-            let text = format!("{blocked} packets were held back by the link: the send buffer was full");
+            let text =
+                format!("{blocked} packets were held back by the link: the send buffer was full");
             warn("blocked", End::Tx, blocked as f64, text);
         }
         let refused = tx.refused_packets.unwrap_or(0);
@@ -255,7 +298,9 @@ fn notes(subject: Subject, evidence: &FlowEvidence, judgement: &mut Judgement) {
         }
     }
     for end in [End::Tx, End::Rx] {
-        let Some(closed) = &evidence.end(end).closed else { continue };
+        let Some(closed) = &evidence.end(end).closed else {
+            continue;
+        };
         for code in &closed.warnings {
             warn(code, end, 1.0, describe(code).to_owned());
         }
@@ -283,7 +328,9 @@ fn describe(code: &str) -> &str {
         "refused-not-permitted" => "the host did not permit packets to be sent (EPERM: a firewall)",
         "refused-too-large" => "packets are larger than the path allows (EMSGSIZE)",
         "refused-unreachable" => "the host has no route to the receiver",
-        "refused-port-unreachable" => "the receiver's host answered that nobody listens at its port",
+        "refused-port-unreachable" => {
+            "the receiver's host answered that nobody listens at its port"
+        }
         other => other,
     }
 }

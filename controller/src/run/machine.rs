@@ -22,11 +22,15 @@
 //!    none, nor does an end that says it could not start; one that was stopped
 //!    still does, since its records come by another connection than its status.
 
+mod event;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_common::assignment::{Assignment, Desired, Order, StartAt, Target};
 use weir_common::id::{AgentName, FlowId, RunId, SessionId};
 use weir_common::record::End;
+
+pub use self::event::{Effect, Event, State};
 
 use crate::plan::{OnLostAgent, Plan, PlannedSession};
 use crate::store::{AssignmentState, SessionState};
@@ -39,86 +43,6 @@ const PREPARE_GRACE_NS: u64 = 10_000_000_000;
 const CLOSE_GRACE_NS: u64 = 15_000_000_000;
 /// How long agents have to come back after a restart of the controller.
 const RESUME_GRACE_NS: u64 = 30_000_000_000;
-
-/// Where a run stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Agents bind, resolve and reach their peers.
-    Preparing,
-    /// T0 is being committed.
-    Starting,
-    /// T0 is committed.
-    Running,
-    /// A stop was ordered; manifests are awaited.
-    Stopping,
-    /// Nothing more is awaited.
-    Closed,
-}
-
-/// What happens to a run.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// An agent told how one end of a session stands.
-    Session {
-        /// The agent.
-        agent: AgentName,
-        /// The session.
-        session: SessionId,
-        /// Which end.
-        end: End,
-        /// How it stands.
-        state: SessionState,
-    },
-    /// An agent told how its assignment stands.
-    Assignment {
-        /// The agent.
-        agent: AgentName,
-        /// How.
-        state: AssignmentState,
-        /// Why, for the last ones.
-        reason: String,
-    },
-    /// An agent refused sessions of its assignment, or (empty) all of it.
-    Refused {
-        /// The agent.
-        agent: AgentName,
-        /// The sessions.
-        sessions: Vec<SessionId>,
-        /// The field and what is wrong with it.
-        reason: String,
-    },
-    /// A manifest is stored.
-    Manifest {
-        /// The flow.
-        flow: FlowId,
-        /// Which end.
-        end: End,
-    },
-    /// T0 is committed.
-    Started(StartAt),
-    /// An agent has not been heard for 15 s.
-    AgentLost(AgentName),
-    /// Somebody wants the run to stop.
-    Stop {
-        /// Why.
-        reason: String,
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// The desired state of this agent has changed.
-    Publish(AgentName),
-    /// A session is decided: `None` = ready, else code and reason.
-    Decided(SessionId, Option<(End, String, String)>),
-    /// Choose T0, commit it, and come back with [`Event::Started`].
-    ChooseStart,
-    /// The run entered this state.
-    Entered(State),
-}
 
 /// One end of a session as far as it is known.
 #[derive(Debug, Clone, Copy, Default)]
@@ -215,6 +139,7 @@ impl Machine {
     ///
     /// `failed` are the sessions that never started, `closed` the manifests
     /// stored. Agents that gave up say so again when they come back.
+    #[must_use]
     pub fn resume(
         mut self,
         start: StartAt,

@@ -625,6 +625,7 @@ fn in_state(state: State) -> Machine {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_state_against_every_event() {
     use State::{Closed, Preparing, Running, Starting, Stopping};
     let late = 1_000 * SECOND;
