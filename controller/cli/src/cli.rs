@@ -22,9 +22,10 @@ pub(crate) struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-`weir demo` shows it all on this machine. `weir run --help` lists the language of campaigns.
-Exit codes: 0 pass, 1 an expectation failed, 2 usage or file error, 3 infrastructure, 4 invalid measurement,
-130 interrupted.";
+`weir demo` shows it all on this machine. `weir run --help` lists the language.
+
+Exit codes: 0 pass, 1 an expectation failed, 2 usage or file error,
+3 infrastructure, 4 invalid measurement, 130 interrupted.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]

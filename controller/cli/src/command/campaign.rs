@@ -344,16 +344,20 @@ fn heading(section: FlagSection) -> &'static str {
 }
 
 const AFTER_HELP: &str = "\
-The order of the flags of a campaign matters: those before the first --udp or --tcp are for all flow sets, the
-others belong to the flow set or phase that they stand in. Quote selectors and expectations.
+The order of a campaign's flags matters: those before the first --udp or --tcp
+are for all flow sets, the others belong to the flow set or phase that they
+stand in. Quote selectors and expectations.
 
-  weir run --from 'asn=150 role=host' --to 'asn=162,171' --udp 10M --for 60s --then --tcp max --for 60s
+  weir run --from 'asn=150 role=host' --to 'asn=162,171' --udp 10M --for 60s \\
+           --then --tcp max --for 60s
 
---save FILE writes the campaign and goes on: with `weir run` it also runs, with `weir plan` it is only planned.
-RUN in other commands is a number (r-0007), a campaign's name, last, or last~1.
+--save FILE writes the campaign and goes on: `weir run` also runs it, `weir plan`
+only plans it. RUN in other commands is a number (r-0007), a campaign's name,
+last, or last~1.
 
-Exit codes: 0 pass, 1 an expectation failed, 2 usage or file error, 3 infrastructure, 4 invalid measurement,
-130 interrupted (Ctrl-C stops the run and waits for its result; a second one leaves at once).";
+Exit codes: 0 pass, 1 an expectation failed, 2 usage or file error,
+3 infrastructure, 4 invalid measurement, 130 interrupted. Ctrl-C stops the run
+and waits for its result; a second one leaves at once.";
 
 #[cfg(test)]
 mod tests;

@@ -22,8 +22,6 @@ const LINE_EVERY_MS: u64 = 5_000;
 const FAILURES_TOLD: usize = 24;
 /// So many failed sessions are named in the summary.
 const FAILURES_NAMED: usize = 10;
-/// Codes of sessions whose target did not answer.
-const UNREACHABLE: [&str; 4] = ["unreachable", "refused", "no-route", "timeout"];
 
 /// What is known of a run in progress.
 #[derive(Debug)]
@@ -49,6 +47,7 @@ enum Step {
     Preparing,
     Starting,
     Running,
+    Stopping,
     Draining,
     Closed,
 }
@@ -60,7 +59,8 @@ impl Step {
             "preparing" => Self::Preparing,
             "starting" => Self::Starting,
             "running" => Self::Running,
-            "draining" | "stopping" => Self::Draining,
+            "stopping" => Self::Stopping,
+            "draining" | "closing" => Self::Draining,
             "closed" => Self::Closed,
             _ => return None,
         })
@@ -137,6 +137,7 @@ impl Progress {
                     length(self.state.end_ns as f64 / 1e9)
                 )
             }
+            Step::Stopping => "stopping".to_owned(),
             Step::Draining => "waiting for the last records".to_owned(),
             Step::Closed => return None,
         };
@@ -169,7 +170,7 @@ impl Progress {
         if failed == 0 {
             return vec![line];
         }
-        let is_silent = |news: &SessionNews| UNREACHABLE.contains(&news.code.as_str());
+        let is_silent = |news: &SessionNews| is_unreachable(&news.code);
         let silent = self.failures.iter().all(is_silent);
         let what = if silent { "unreachable" } else { "not ready" };
         line.put(format_args!(", {failed} {what}"));
@@ -280,6 +281,11 @@ impl Progress {
         }
         lines
     }
+}
+
+/// Whether the code of a failed session says that its target did not answer: routes may still converge.
+pub(crate) fn is_unreachable(code: &str) -> bool {
+    matches!(code, "unreachable" | "refused")
 }
 
 /// The last part of a reason, such as `No route to host`; the code where the reason is empty.

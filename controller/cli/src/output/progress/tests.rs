@@ -87,6 +87,20 @@ fn failed_targets_are_told_as_soon_as_known_and_summed_up() {
 }
 
 #[test]
+fn a_stop_and_the_last_records_are_told() {
+    let mut progress = Progress::new("r-0007", false);
+    progress.event(&state("running", 10, 0), 0);
+    let lines: Vec<String> = ["stopping", "closing", "closed", "unheard-of"]
+        .into_iter()
+        .flat_map(|name| progress.event(&state(name, 10, 0), 0))
+        .collect();
+    assert_eq!(
+        lines,
+        ["r-0007: stopping", "r-0007: waiting for the last records"]
+    );
+}
+
+#[test]
 fn other_failures_name_both_ends() {
     let mut progress = Progress::new("r-0007", false);
     progress.event(

@@ -270,8 +270,7 @@ fn warnings_that_differ_in_their_figure_are_one_line_with_the_worst() {
     let warned = |number: u32, value: f64| {
         let mut flow = flow(number);
         let text = format!("waited {value}");
-        flow["warnings"] =
-            json!([{ "code": "runq", "flow": number, "end": "rx", "value": value, "limit": 0.1, "text": text }]);
+        flow["warnings"] = json!([{ "code": "runq", "flow": number, "end": "rx", "value": value, "limit": 0.1, "text": text }]);
         flow
     };
     let document = document(vec![warned(1, 0.2), warned(2, 0.6), warned(3, 0.3)]);

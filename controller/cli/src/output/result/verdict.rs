@@ -3,14 +3,13 @@
 use weir_controller::analysis::document::{ExpectationResult, Reason, ResultDocument};
 
 use crate::output::figure::measured;
+use crate::output::progress;
 use crate::output::text::{Put, printable};
 
 /// So many lines of a kind are shown unless all are asked for.
 const LINES_MOST: usize = 12;
 /// So many flows are named in one line.
 const FLOWS_MOST: usize = 8;
-/// Codes of sessions whose target did not answer: routes may still converge.
-const UNREACHABLE: [&str; 4] = ["unreachable", "refused", "no-route", "timeout"];
 
 pub(super) fn lines(document: &ResultDocument, all: bool) -> Vec<String> {
     let mut lines = bounded(ledger(document), all);
@@ -32,7 +31,7 @@ pub(super) fn is_unreachable(document: &ResultDocument) -> bool {
     document
         .reasons
         .iter()
-        .any(|reason| UNREACHABLE.contains(&reason.code.as_str()))
+        .any(|reason| progress::is_unreachable(&reason.code))
 }
 
 fn bounded(mut lines: Vec<String>, all: bool) -> Vec<String> {
