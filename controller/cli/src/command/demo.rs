@@ -145,7 +145,8 @@ impl Settings {
         } else {
             stage.perform(&mut interrupts).await
         };
-        stage.end().await;
+        let ran = matches!(outcome, Ok(Exit::Verdict(_)));
+        stage.end(ran).await;
         outcome
     }
 }
@@ -329,7 +330,7 @@ impl Stage<'_> {
     }
 
     /// Ends everything, agents first. What cannot be ended is told; the outcome of the run stands.
-    async fn end(mut self) {
+    async fn end(mut self, ran: bool) {
         for name in self.processes.end().await {
             let line = format!("{name} did not end within its time and was killed");
             self.teller.step(&line).ok();
@@ -342,9 +343,12 @@ impl Stage<'_> {
                 .ok();
         }
         let home = std::env::var("HOME").ok();
-        for line in tell::ended(self.place.root(), home.as_deref()) {
-            // A reader that has gone is no reason to stop.
-            self.teller.line(&line).ok();
+        // A reader that has gone is no reason to stop.
+        self.teller
+            .line(&tell::ended(self.place.root(), home.as_deref()))
+            .ok();
+        if ran && !self.settings.keep {
+            self.teller.line(tell::NEXT).ok();
         }
     }
 }

@@ -49,7 +49,11 @@ mod tests {
     fn the_example_is_what_runs() {
         let campaign = read(None).unwrap();
         assert_eq!(campaign.name, "demo");
-        let phases: Vec<&str> = campaign.phases.iter().map(|phase| phase.name.as_str()).collect();
+        let phases: Vec<&str> = campaign
+            .phases
+            .iter()
+            .map(|phase| phase.name.as_str())
+            .collect();
         assert_eq!(phases, ["tcp", "udp"]);
         assert_eq!(text(&campaign, false), FILE);
     }
@@ -62,7 +66,10 @@ mod tests {
             phase.duration = Span::from_secs(5);
         }
         assert_eq!(short, expected);
-        assert_eq!(campaign::file::parse(&text(&short, true), "demo").unwrap(), short);
+        assert_eq!(
+            campaign::file::parse(&text(&short, true), "demo").unwrap(),
+            short
+        );
     }
 
     #[test]

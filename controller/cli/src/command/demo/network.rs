@@ -16,7 +16,9 @@ pub(super) fn topology() -> Topology {
         .asn(150, |a| a.join("ix100").host("iperf-generator"))
         .asn(162, |a| a.join("ix100").host("iperf-receiver-1"))
         .asn(LIMITED.0, |a| {
-            a.join("ix100").host("iperf-receiver-2").access(Shape::mbit(LIMITED.1))
+            a.join("ix100")
+                .host("iperf-receiver-2")
+                .access(Shape::mbit(LIMITED.1))
         })
 }
 
@@ -34,7 +36,10 @@ pub(super) fn hosts(topology: &Topology) -> Result<Vec<Host>, LabError> {
     let network = topology.resolve()?;
     let host = |name: &str| {
         let labels = network.labels(name)?;
-        Ok(Host { name: name.to_owned(), labels })
+        Ok(Host {
+            name: name.to_owned(),
+            labels,
+        })
     };
     network.hosts().map(|node| host(&node.name)).collect()
 }
@@ -127,7 +132,14 @@ mod tests {
     fn hosts_are_those_of_the_campaign() {
         let hosts = hosts(&topology()).unwrap();
         let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
-        assert_eq!(names, ["150-iperf-generator", "162-iperf-receiver-1", "171-iperf-receiver-2"]);
+        assert_eq!(
+            names,
+            [
+                "150-iperf-generator",
+                "162-iperf-receiver-1",
+                "171-iperf-receiver-2"
+            ]
+        );
         assert_eq!(hosts[2].labels["asn"], "171");
         assert_eq!(hosts[2].labels["node"], "iperf-receiver-2");
         assert_eq!(hosts[2].labels["role"], "host");

@@ -32,9 +32,8 @@ pub(super) fn data_directory(given: Option<&Path>) -> Result<PathBuf, Failure> {
         Some(path) => path.to_owned(),
         None => default_data_dir().map_err(Failure::usage)?,
     };
-    std::path::absolute(&directory).map_err(|error| {
-        Failure::usage(format!("--data {}: {error}", directory.display()))
-    })
+    std::path::absolute(&directory)
+        .map_err(|error| Failure::usage(format!("--data {}: {error}", directory.display())))
 }
 
 impl Place {
@@ -145,7 +144,10 @@ mod tests {
         place.empty().unwrap();
         assert!(!place.log("controller").exists() && !place.root().join("weir.db").exists());
         assert!(place.root().join("logs").is_dir());
-        assert_eq!(place.driver().read("processes").unwrap().as_deref(), Some(&b"1 2\n"[..]));
+        assert_eq!(
+            place.driver().read("processes").unwrap().as_deref(),
+            Some(&b"1 2\n"[..])
+        );
     }
 
     #[test]
@@ -163,7 +165,10 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let _first = Place::open(data.path()).unwrap();
         let failure = Place::open(data.path()).unwrap_err();
-        assert!(failure.to_string().contains("another `weir demo` runs"), "{failure}");
+        assert!(
+            failure.to_string().contains("another `weir demo` runs"),
+            "{failure}"
+        );
     }
 
     #[test]

@@ -53,7 +53,10 @@ impl<'a> Processes<'a> {
     pub(super) async fn take_over(memory: &'a DataDir) -> Result<Self, Failure> {
         let text = memory.read(MEMORY).map_err(failed)?.unwrap_or_default();
         leftover::end(&Trace::read_all(&String::from_utf8_lossy(&text)), GRACE).await;
-        let processes = Self { memory, running: Vec::new() };
+        let processes = Self {
+            memory,
+            running: Vec::new(),
+        };
         processes.remember()?;
         Ok(processes)
     }
@@ -70,7 +73,12 @@ impl<'a> Processes<'a> {
         use std::os::unix::process::CommandExt as _;
         let cannot = |error: io::Error| Failure::infrastructure(format!("start {name}: {error}"));
         let mut options = OpenOptions::new();
-        let file = options.create(true).append(true).mode(0o600).open(&log).map_err(cannot)?;
+        let file = options
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&log)
+            .map_err(cannot)?;
         command
             .stdin(Stdio::null())
             .stdout(file.try_clone().map_err(cannot)?)
@@ -84,7 +92,12 @@ impl<'a> Processes<'a> {
         }
         let mut command = tokio::process::Command::from(command);
         let child = command.kill_on_drop(true).spawn().map_err(cannot)?;
-        self.running.push(Running { part, name: name.to_owned(), log, child });
+        self.running.push(Running {
+            part,
+            name: name.to_owned(),
+            log,
+            child,
+        });
         self.remember()
     }
 
@@ -115,8 +128,15 @@ impl<'a> Processes<'a> {
                 signal(process.child.id(), Signal::TERM);
             }
             let deadline = tokio::time::Instant::now() + GRACE;
-            for process in self.running.iter_mut().filter(|process| process.part == part) {
-                if tokio::time::timeout_at(deadline, process.child.wait()).await.is_err() {
+            for process in self
+                .running
+                .iter_mut()
+                .filter(|process| process.part == part)
+            {
+                if tokio::time::timeout_at(deadline, process.child.wait())
+                    .await
+                    .is_err()
+                {
                     stubborn.push(process.name.clone());
                     // Fails only when it has ended meanwhile.
                     process.child.kill().await.ok();
@@ -132,7 +152,9 @@ impl<'a> Processes<'a> {
     fn remember(&self) -> Result<(), Failure> {
         let ids = self.running.iter().filter_map(|process| process.child.id());
         let traces: Vec<Trace> = ids.filter_map(Trace::of).collect();
-        self.memory.write(MEMORY, Trace::write_all(&traces).as_bytes()).map_err(failed)
+        self.memory
+            .write(MEMORY, Trace::write_all(&traces).as_bytes())
+            .map_err(failed)
     }
 }
 
@@ -160,7 +182,11 @@ fn last_lines(path: &Path) -> String {
     let text = String::from_utf8_lossy(&text);
     let mut lines: Vec<String> = text.lines().rev().take(LOG_LINES).map(printable).collect();
     lines.reverse();
-    if lines.is_empty() { "nothing".to_owned() } else { lines.join(" | ") }
+    if lines.is_empty() {
+        "nothing".to_owned()
+    } else {
+        lines.join(" | ")
+    }
 }
 
 #[cfg(test)]
@@ -168,7 +194,9 @@ mod tests {
     use super::*;
 
     fn block_on<F: Future>(future: F) -> F::Output {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         runtime.unwrap().block_on(future)
     }
 
@@ -206,7 +234,14 @@ mod tests {
         block_on(async {
             let mut processes = Processes::take_over(&memory).await.unwrap();
             let log = directory.path().join("a.log");
-            processes.start(Part::Controller, "controller", shell("exec sleep 1000"), log).unwrap();
+            processes
+                .start(
+                    Part::Controller,
+                    "controller",
+                    shell("exec sleep 1000"),
+                    log,
+                )
+                .unwrap();
             // As if killed: nobody ends the process, and its memory stays.
             let mut left = processes.running.pop().unwrap().child;
             let waited = tokio::spawn(async move { left.wait().await });
@@ -219,7 +254,9 @@ mod tests {
 
     #[test]
     fn the_callers_own_settings_are_kept_away() {
-        assert!(is_ours("WEIR_CONTROLLER") && is_ours("WEIR_LABEL_ASN") && is_ours("CONTAINER_NAME"));
+        assert!(
+            is_ours("WEIR_CONTROLLER") && is_ours("WEIR_LABEL_ASN") && is_ours("CONTAINER_NAME")
+        );
         assert!(!is_ours("WEIR_LOG") && !is_ours("WEIR_LAB_INSTANCE") && !is_ours("HOME"));
     }
 }

@@ -23,7 +23,10 @@ pub(super) struct Teller {
 impl Teller {
     /// Starts the clock.
     pub(super) fn new(beside_document: bool) -> Self {
-        Self { since: Instant::now(), beside_document }
+        Self {
+            since: Instant::now(),
+            beside_document,
+        }
     }
 
     /// A line with the time.
@@ -77,22 +80,32 @@ impl Typed {
         let known = path.is_some_and(|path| {
             std::env::split_paths(path).any(|directory| directory.join("weir") == program)
         });
-        Self { path: program.parent().filter(|_| !known).map(Path::to_owned) }
+        Self {
+            path: program.parent().filter(|_| !known).map(Path::to_owned),
+        }
     }
 
     fn export(&self) -> Option<String> {
         let path = self.path.as_ref()?;
-        Some(format!("export PATH=\"$PATH\":{}", quote(&path.display().to_string())))
+        Some(format!(
+            "export PATH={}:\"$PATH\"",
+            quote(&path.display().to_string())
+        ))
     }
 }
 
 /// What can be typed while everything stays, in another terminal.
 pub(super) fn kept(operators: &Endpoint, typed: &Typed) -> Vec<String> {
     let mut commands: Vec<String> = typed.export().into_iter().collect();
-    commands.push(format!("export WEIR_CONTROLLER={}", quote(&operators.to_string())));
+    commands.push(format!(
+        "export WEIR_CONTROLLER={}",
+        quote(&operators.to_string())
+    ));
     commands.extend(TO_TRY.map(str::to_owned));
     let head = "controller and agents stay until Ctrl-C; in another terminal:".to_owned();
-    std::iter::once(head).chain(commands.into_iter().map(|command| format!("  {command}"))).collect()
+    std::iter::once(head)
+        .chain(commands.into_iter().map(|command| format!("  {command}")))
+        .collect()
 }
 
 /// Commands that work against the demo's hosts.
@@ -104,13 +117,16 @@ const TO_TRY: [&str; 4] = [
 ];
 
 /// What is left when everything else is gone.
-pub(super) fn ended(root: &Path, home: Option<&str>) -> Vec<String> {
-    vec![
-        "agents, controller and network are gone; data and logs stay until the next demo:".to_owned(),
-        format!("  {}", short_path(&root.display().to_string(), home)),
-        "next: weir demo --keep, to try campaigns of your own".to_owned(),
-    ]
+pub(super) fn ended(root: &Path, home: Option<&str>) -> String {
+    let root = short_path(&root.display().to_string(), home);
+    format!(
+        "agents, controller and network are gone; data and logs stay in {root} until the next demo"
+    )
 }
+
+/// What to try once the first run is over.
+pub(super) const NEXT: &str =
+    "next: the same with --keep leaves them there, for campaigns of your own";
 
 /// A word as a shell takes it.
 fn quote(word: &str) -> String {
@@ -128,14 +144,21 @@ mod tests {
 
     #[test]
     fn steps_are_aligned() {
-        assert_eq!(timed(Duration::from_millis(432), "lab up"), "  0.4 s  lab up");
+        assert_eq!(
+            timed(Duration::from_millis(432), "lab up"),
+            "  0.4 s  lab up"
+        );
         assert_eq!(timed(Duration::from_secs(123), "x"), "123.0 s  x");
     }
 
     #[test]
     fn the_intent_names_the_time_it_takes() {
         let campaign = super::super::campaign::read(Some(Span::from_secs(5))).unwrap();
-        assert!(intent(&campaign).ends_with("about 16 s"), "{}", intent(&campaign));
+        assert!(
+            intent(&campaign).ends_with("about 16 s"),
+            "{}",
+            intent(&campaign)
+        );
     }
 
     #[test]
@@ -144,8 +167,11 @@ mod tests {
         let program = Path::new("/src/target/weir");
         let unknown = Typed::new(program, Some(OsStr::new("/bin:/usr/bin")));
         let lines = kept(&endpoint, &unknown);
-        assert_eq!(lines[1], "  export PATH=\"$PATH\":/src/target");
-        assert_eq!(lines[2], "  export WEIR_CONTROLLER='unix:/home/a b/operators.sock'");
+        assert_eq!(lines[1], "  export PATH=/src/target:\"$PATH\"");
+        assert_eq!(
+            lines[2],
+            "  export WEIR_CONTROLLER='unix:/home/a b/operators.sock'"
+        );
         let known = Typed::new(program, Some(OsStr::new("/bin:/src/target")));
         assert_eq!(kept(&endpoint, &known).len(), lines.len() - 1);
         assert_eq!(quote("it's"), "'it'\\''s'");
@@ -154,7 +180,10 @@ mod tests {
 
     #[test]
     fn the_end_says_where_the_data_stays() {
-        let lines = ended(Path::new("/home/u/.local/share/weir/demo"), Some("/home/u"));
-        assert_eq!(lines[1], "  ~/.local/share/weir/demo");
+        let line = ended(Path::new("/home/u/.local/share/weir/demo"), Some("/home/u"));
+        assert!(
+            line.contains("stay in ~/.local/share/weir/demo until"),
+            "{line}"
+        );
     }
 }

@@ -245,7 +245,7 @@ fn expectations_are_told_with_their_worst_value() {
         [
             "expect udp/udp.loss <= 1 %: held, worst 0.002 %, flow 1; 1 of 1 flow",
             "expect delay.p99 <= 50 us: NOT HELD, worst 88 us, flow 1; 0 of 2 flows, 1 invalid excluded",
-            "expect rate >= 9 Mbit/s: NOT HELD (warning), worst nothing measured; 0 of 0 sets",
+            "expect rate >= 9 Mbit/s: NOT HELD (warning), nothing measured; 0 of 0 sets",
         ]
     );
 }

@@ -149,14 +149,13 @@ fn expectation(result: &ExpectationResult) -> String {
         (false, "warn") => "NOT HELD (warning)",
         (false, _) => "NOT HELD",
     };
-    let value = result
-        .measured
-        .map_or("nothing measured".to_owned(), |value| {
-            measured(&result.that, value)
-        });
     let worst = result
         .worst
         .map_or(String::new(), |flow| format!(", flow {flow}"));
+    let value = match result.measured {
+        Some(value) => format!("worst {}{worst}", measured(&result.that, value)),
+        None => "nothing measured".to_owned(),
+    };
     let excluded = match result.invalid_excluded {
         0 => String::new(),
         count => format!(", {count} invalid excluded"),
@@ -167,7 +166,7 @@ fn expectation(result: &ExpectationResult) -> String {
         format!("{}s", result.each)
     };
     format!(
-        "expect {}: {outcome}, worst {value}{worst}; {} of {} {each}{excluded}",
+        "expect {}: {outcome}, {value}; {} of {} {each}{excluded}",
         printable(&what),
         result.held,
         result.of

@@ -21,14 +21,20 @@ impl Trace {
     /// A process that lives now.
     pub(super) fn of(pid: u32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some(Self { pid, started: started(&stat)? })
+        Some(Self {
+            pid,
+            started: started(&stat)?,
+        })
     }
 
     /// Those of a file; other lines are passed over.
     pub(super) fn read_all(text: &str) -> Vec<Self> {
         let trace = |line: &str| {
             let (pid, started) = line.split_once(' ')?;
-            Some(Self { pid: pid.parse().ok()?, started: started.parse().ok()? })
+            Some(Self {
+                pid: pid.parse().ok()?,
+                started: started.parse().ok()?,
+            })
         };
         text.lines().filter_map(trace).collect()
     }
@@ -50,7 +56,11 @@ impl Trace {
 /// Ends processes: SIGTERM, and SIGKILL for what is still there after the grace. Those of other users stay.
 pub(super) async fn end(traces: &[Trace], grace: Duration) {
     for order in [Signal::TERM, Signal::KILL] {
-        let living: Vec<Trace> = traces.iter().copied().filter(|trace| trace.lives()).collect();
+        let living: Vec<Trace> = traces
+            .iter()
+            .copied()
+            .filter(|trace| trace.lives())
+            .collect();
         for trace in &living {
             super::signal(Some(trace.pid), order);
         }
@@ -77,9 +87,21 @@ mod tests {
 
     #[test]
     fn traces_read_back_and_other_lines_are_passed_over() {
-        let traces = [Trace { pid: 7, started: 12 }, Trace { pid: 8, started: 99 }];
+        let traces = [
+            Trace {
+                pid: 7,
+                started: 12,
+            },
+            Trace {
+                pid: 8,
+                started: 99,
+            },
+        ];
         assert_eq!(Trace::read_all(&Trace::write_all(&traces)), traces);
-        assert_eq!(Trace::read_all("x\n7\n-1 2\n7 y\n9 1"), [Trace { pid: 9, started: 1 }]);
+        assert_eq!(
+            Trace::read_all("x\n7\n-1 2\n7 y\n9 1"),
+            [Trace { pid: 9, started: 1 }]
+        );
     }
 
     #[test]
