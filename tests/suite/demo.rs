@@ -1,6 +1,8 @@
 //! `weir demo` as a newcomer meets it: as root, as an ordinary user, where namespaces are refused, interrupted,
 //! killed, and kept. Nothing may be left of it but its data.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
