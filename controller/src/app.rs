@@ -147,7 +147,7 @@ impl App {
             .await
             .context("reading the agents")??;
         let kernel = host::kernel_boot_id().context("reading the kernel's boot id")?;
-        let registry = Arc::new(Registry::new(known));
+        let registry = Arc::new(Registry::new(known, HostClock::from_host().now_ns()));
         let ingest = Ingest::new(Arc::clone(&self.store));
         let runs = Runs::start(
             Arc::clone(&self.store),

@@ -122,11 +122,11 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The agents known from before; all are lost until they come back.
-    pub fn new(known: Vec<AgentRow>) -> Self {
+    /// The agents known from before; all are lost until they come back, silent since now.
+    pub fn new(known: Vec<AgentRow>, now_ns: u64) -> Self {
         let agents = known
             .into_iter()
-            .map(|row| (row.name.clone(), Entry::new(row, 0)))
+            .map(|row| (row.name.clone(), Entry::new(row, now_ns)))
             .collect();
         Self {
             agents: Mutex::new(agents),

@@ -1,7 +1,10 @@
 //! Logging: lines on standard error, so that standard output stays for results.
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use std::str::FromStr as _;
+
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
 /// Environment variable with the level or filter, such as `debug` or `weir_agent=debug,info`.
 pub const ENVIRONMENT: &str = "WEIR_LOG";
@@ -13,7 +16,7 @@ pub struct LogError {
     /// The filter as given.
     filter: String,
     #[source]
-    source: tracing_subscriber::filter::ParseError,
+    source: ParseError,
 }
 
 /// Starts logging with the filter of a flag, else of [`ENVIRONMENT`], else
@@ -24,19 +27,45 @@ pub struct LogError {
 pub fn start(flag: Option<&str>) -> Result<(), LogError> {
     let environment = std::env::var(ENVIRONMENT).ok();
     let filter = flag.or(environment.as_deref()).unwrap_or_default();
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .parse(filter)
-        .map_err(|source| LogError {
-            filter: filter.to_owned(),
-            source,
-        })?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = targets(filter).map_err(|source| LogError {
+        filter: filter.to_owned(),
+        source,
+    })?;
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
-        .finish();
+        .with_filter(filter);
+    let subscriber = tracing_subscriber::registry().with(lines);
     // A library user may have set a subscriber of its own: that one stays.
     let _already_set = tracing::subscriber::set_global_default(subscriber).is_err();
     Ok(())
+}
+
+/// A level for everything, or levels by module. A regular expression, as other
+/// filters know it, would cost the static agent a tenth of its size.
+fn targets(filter: &str) -> Result<Targets, ParseError> {
+    if filter.is_empty() {
+        return Ok(Targets::new().with_default(LevelFilter::INFO));
+    }
+    if let Ok(level) = LevelFilter::from_str(filter) {
+        return Ok(Targets::new().with_default(level));
+    }
+    let targets = Targets::from_str(filter)?;
+    let default = targets.default_level().unwrap_or(LevelFilter::INFO);
+    Ok(targets.with_default(default))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_modules_are_read() {
+        let default = |text| targets(text).map(|targets| targets.default_level());
+        assert_eq!(default("").unwrap(), Some(LevelFilter::INFO));
+        assert_eq!(default("debug").unwrap(), Some(LevelFilter::DEBUG));
+        assert_eq!(default("weir_agent=trace").unwrap(), Some(LevelFilter::INFO));
+        assert_eq!(default("weir_agent=debug,warn").unwrap(), Some(LevelFilter::WARN));
+        assert!(targets("weir_agent=loud").is_err());
+    }
 }

@@ -15,7 +15,7 @@ use weir_common::id::{RunId, SessionId};
 use weir_proto::agent::v1::{
     self as pb, ControlRequest, ControlResponse, control_request, control_response,
 };
-use weir_proto::convert;
+use weir_proto::convert::{self, clip, limits};
 use weir_runtime::HostClock;
 
 use super::hello;
@@ -232,7 +232,7 @@ impl Control {
         Ok(())
     }
 
-    /// A refused snapshot: each reason concerns one run; without reasons, all of it.
+    /// A refused snapshot: each reason concerns one run; without a run, all of it.
     fn nack(&self, session: &Session, nack: &pb::SnapshotNack, wanted: &[Desired]) {
         tracing::warn!(agent = %session.name, version = nack.version, "agent refused a snapshot");
         let refuse = |run, sessions, reason| {
@@ -247,7 +247,7 @@ impl Control {
         for reason in &nack.reasons {
             let sessions = reason.sessions.iter().copied().map(SessionId).collect();
             let text = format!("{}: {}", reason.field, reason.problem);
-            refuse(RunId(reason.run), sessions, text);
+            refuse(RunId(reason.run), sessions, clip(&text, limits::REASON));
         }
     }
 
@@ -262,10 +262,15 @@ impl Control {
                 })?,
             },
             Some(pb::session_status::State::Ready(ready)) => {
-                SessionState::Ready { tuples: ready.tuples, link: ready.link }
+                let tuples = ready.tuples.iter().take(limits::TUPLES);
+                let tuples = tuples.map(|tuple| clip(tuple, limits::WORD)).collect();
+                SessionState::Ready { tuples, link: ready.link }
             }
             Some(pb::session_status::State::Failed(failed)) => {
-                SessionState::Failed { code: failed.code, reason: failed.reason }
+                SessionState::Failed {
+                    code: clip(&failed.code, limits::WORD),
+                    reason: clip(&failed.reason, limits::REASON),
+                }
             }
             None => return Err(Status::invalid_argument("session_status.state: not set")),
         };
@@ -291,7 +296,7 @@ impl Control {
         let news = AgentNews::Assignment {
             run: RunId(status.run),
             state,
-            reason: status.reason,
+            reason: clip(&status.reason, limits::REASON),
             late_by_ns: status.late_by_ns,
         };
         self.runs.agent(session.name.clone(), news);

@@ -105,7 +105,7 @@ fn an_agent_without_a_session_is_suspect_at_once() {
 
 #[test]
 fn agents_known_from_before_are_lost_until_they_come_back() {
-    let registry = Registry::new(vec![plain("a")]);
+    let registry = Registry::new(vec![plain("a")], 0);
     assert_eq!(liveness(&registry, SECOND).0, Liveness::Lost);
     assert!(
         registry.sweep(100 * SECOND).is_empty(),
@@ -165,7 +165,7 @@ fn an_older_hello_that_comes_late_does_not_win() {
 
 #[test]
 fn what_is_wanted_is_kept_for_an_agent_that_is_away() {
-    let registry = Registry::new(vec![plain("a")]);
+    let registry = Registry::new(vec![plain("a")], 0);
     registry.publish(&name("a"), wanted(1));
     let session = registry.admit(plain("a"), 1, 0);
     assert_eq!(session.wanted.borrow()[0].assignment.run, RunId(1));
@@ -243,7 +243,7 @@ fn an_inventory_that_cannot_be_read_is_an_empty_one() {
     let registry = Registry::new(vec![AgentRow {
         inventory: vec![0xff; 9],
         ..plain("a")
-    }]);
+    }], 0);
     assert_eq!(registry.facts(0)[0].addresses, Vec::<IpAddr>::new());
     assert_eq!(registry.facts(0)[0].mtu, None);
 }

@@ -130,7 +130,7 @@ pub mod watch_response {
 /// A change of state.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunState {
-    /// queued, preparing, starting, running, draining, closed.
+    /// queued, preparing, starting, running, stopping, closing.
     #[prost(string, tag = "1")]
     pub state: ::prost::alloc::string::String,
     /// T0, ns since the Unix epoch; 0 while unknown.
