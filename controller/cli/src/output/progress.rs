@@ -207,11 +207,16 @@ impl Progress {
     fn rates(&mut self, rates: &Rates, now_ms: u64) -> Vec<String> {
         self.rates = Some(rates.clone());
         let since_ms = *self.line_at_ms.get_or_insert(now_ms);
-        let due = now_ms.saturating_sub(since_ms) >= LINE_EVERY_MS;
         // A phase has rates only when its first interval is over; a pause has none worth a line of its own.
+        let is_new = rates.phase != self.line_phase;
         let begun = !rates.phase.is_empty() && (rates.tx_bps > 0 || rates.rx_bps > 0);
-        let news = begun && rates.phase != self.line_phase;
-        if self.live || !(due || news) {
+        let patience_ms = if is_new && !begun {
+            2 * LINE_EVERY_MS
+        } else {
+            LINE_EVERY_MS
+        };
+        let due = now_ms.saturating_sub(since_ms) >= patience_ms;
+        if self.live || !(due || (is_new && begun)) {
             return Vec::new();
         }
         self.line_at_ms = Some(now_ms);
