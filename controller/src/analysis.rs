@@ -184,6 +184,7 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
         scheduled,
         interval_ns: input.plan.interval_ns,
         seconds,
+        streams: planned.streams,
         excess: if udp { losses.excess } else { 0 },
     };
     let judgement = validity::judge(subject, evidence, &input.campaign.valid);
@@ -195,7 +196,7 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
     let (delay_us, pdv_us) = rx.map_or((None, None), |rx| figures::delay(&rx.window));
     let (jitter_us, jitter) = rx.map_or((None, None), |rx| figures::jitter(&rx.window));
     let rx_counters = evidence.rx.window().filter(|_| udp);
-    let cpu = figures::cpu(evidence, seconds);
+    let cpu = figures::cpu(evidence, seconds, planned.streams);
     let control: Vec<u64> = [tx, rx]
         .into_iter()
         .flatten()
@@ -220,7 +221,7 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
         complete,
         reasons,
         warnings: judgement.warnings,
-        limited: limited_by_cpu(scheduled, cpu).then(|| "cpu".to_owned()),
+        limited: limited_by_cpu(scheduled, planned.streams, cpu).then(|| "cpu".to_owned()),
         window_s: [start, end],
         duration_s: seconds,
         offered,
@@ -256,11 +257,12 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
     }
 }
 
-/// An unlimited flow whose busier end used a whole core, or waited for one
-/// half of the time, was held back by the CPU.
-fn limited_by_cpu(scheduled: bool, cpu: document::Cpu) -> bool {
+/// An unlimited flow whose busier end had its threads running, or waiting to
+/// run, nearly all of the time was held back by the CPU.
+fn limited_by_cpu(scheduled: bool, streams: u16, cpu: document::Cpu) -> bool {
     let busiest = cpu.tx_pct.unwrap_or(0.0).max(cpu.rx_pct.unwrap_or(0.0));
-    !scheduled && busiest + cpu.runq_wait_pct.unwrap_or(0.0) >= 90.0
+    let of_a_thread = busiest / f64::from(streams.max(1));
+    !scheduled && of_a_thread + cpu.runq_wait_pct.unwrap_or(0.0) >= 90.0
 }
 
 /// The measured window from T0 in seconds: the generator's, else the

@@ -368,7 +368,7 @@ pub struct Cpu {
     pub tx_pct: Option<f64>,
     /// At the receiver.
     pub rx_pct: Option<f64>,
-    /// Waiting for a CPU, the larger of both ends.
+    /// Waiting for a CPU, the larger of both ends, mean of its threads.
     pub runq_wait_pct: Option<f64>,
 }
 

@@ -296,7 +296,7 @@ pub(super) fn path(evidence: &FlowEvidence) -> Path {
 }
 
 /// CPU shares of the window.
-pub(super) fn cpu(evidence: &FlowEvidence, seconds: f64) -> Cpu {
+pub(super) fn cpu(evidence: &FlowEvidence, seconds: f64, streams: u16) -> Cpu {
     let share = |us: Option<u64>| {
         us.filter(|_| seconds > 0.0)
             .map(|us| us as f64 / 1e4 / seconds)
@@ -309,6 +309,6 @@ pub(super) fn cpu(evidence: &FlowEvidence, seconds: f64) -> Cpu {
     Cpu {
         tx_pct: share(tx.and_then(|window| window.cpu_us)),
         rx_pct: share(rx.and_then(|window| window.cpu_us)),
-        runq_wait_pct: share(waited),
+        runq_wait_pct: share(waited).map(|share| share / f64::from(streams.max(1))),
     }
 }

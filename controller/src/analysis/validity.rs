@@ -17,6 +17,8 @@ pub(super) struct Subject {
     pub(super) scheduled: bool,
     pub(super) interval_ns: u64,
     pub(super) seconds: f64,
+    /// Each end has a thread for each stream.
+    pub(super) streams: u16,
     /// Received more than was sent.
     pub(super) excess: u64,
 }
@@ -249,7 +251,7 @@ fn causes(subject: Subject, evidence: &FlowEvidence, valid: &Valid, judgement: &
         let Some(waited_us) = closed.window.runq_wait_us.filter(|_| subject.seconds > 0.0) else {
             continue;
         };
-        let share = waited_us as f64 / 1e6 / subject.seconds;
+        let share = waited_us as f64 / 1e6 / subject.seconds / f64::from(subject.streams.max(1));
         let Cause { above, decides } = valid.runq;
         if share <= above.value() {
             continue;
