@@ -14,9 +14,7 @@ use crate::id::{AgentName, FlowId, RunId, SessionId};
 use crate::record::End;
 
 /// TCP or UDP.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// A byte stream.
@@ -257,10 +255,19 @@ impl Assignment {
     /// The first field that is out of bounds, by its path.
     pub fn check(&self) -> Result<(), AssignmentError> {
         let fail = |field: String, problem: String| {
-            Err(AssignmentError { run: self.run, field, problem })
+            Err(AssignmentError {
+                run: self.run,
+                field,
+                problem,
+            })
         };
         let spans = [
-            ("interval_ns", self.interval_ns, bounds::INTERVAL_MIN_NS, bounds::INTERVAL_MAX_NS),
+            (
+                "interval_ns",
+                self.interval_ns,
+                bounds::INTERVAL_MIN_NS,
+                bounds::INTERVAL_MAX_NS,
+            ),
             ("linger_ns", self.linger_ns, 0, bounds::LINGER_MAX_NS),
             ("settle_ns", self.settle_ns, 0, bounds::SETTLE_MAX_NS),
             ("end_ns", self.end_ns, 1, bounds::END_MAX_NS),
@@ -272,7 +279,10 @@ impl Assignment {
         }
         if self.sessions.is_empty() || self.sessions.len() > bounds::SESSIONS {
             let n = self.sessions.len();
-            return fail("sessions".into(), format!("{n} is outside 1 to {}", bounds::SESSIONS));
+            return fail(
+                "sessions".into(),
+                format!("{n} is outside 1 to {}", bounds::SESSIONS),
+            );
         }
         for (i, session) in self.sessions.iter().enumerate() {
             if let Err((field, problem)) = session.check(self.end_ns) {
@@ -313,7 +323,9 @@ impl SessionSpec {
             earliest = segment.end_ns();
         }
         let Kind::Socket(traffic) = &self.kind;
-        traffic.check().map_err(|(field, problem)| (format!("kind.{field}"), problem))
+        traffic
+            .check()
+            .map_err(|(field, problem)| (format!("kind.{field}"), problem))
     }
 }
 
@@ -328,8 +340,13 @@ impl SocketTraffic {
             return Err(("rate", format!("{value} is outside {low} to {high}")));
         }
         match self.transport {
-            Transport::Udp if !(bounds::UDP_SIZE_MIN..=bounds::UDP_SIZE_MAX).contains(&self.size) => {
-                Err(("size", format!("{} is outside 12 to 65507 bytes", self.size)))
+            Transport::Udp
+                if !(bounds::UDP_SIZE_MIN..=bounds::UDP_SIZE_MAX).contains(&self.size) =>
+            {
+                Err((
+                    "size",
+                    format!("{} is outside 12 to 65507 bytes", self.size),
+                ))
             }
             Transport::Tcp if matches!(self.rate, Rate::MilliPacketsPerSecond(_)) => {
                 Err(("rate", "TCP has no packet rate; give bit/s or max".into()))

@@ -65,9 +65,7 @@ impl From<RunId> for String {
 }
 
 /// A flow's number within its run, from 1; one for each pair, flow set and phase.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FlowId(pub u32);
 
@@ -79,9 +77,7 @@ impl fmt::Display for FlowId {
 
 /// A session's number within its run, from 1, the same at both ends: the
 /// sockets that one flow set keeps for one pair over consecutive phases.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(pub u32);
 

@@ -2,14 +2,13 @@
 //! record and statistics. No I/O, no clock reads, no async.
 #![forbid(unsafe_code)]
 
-
-pub mod id;
-pub mod stats;
 pub mod assignment;
-pub mod record;
 pub mod campaign;
+pub mod id;
 pub mod label;
 pub mod nearest;
+pub mod record;
 pub mod selector;
+pub mod stats;
 pub mod traffic;
 pub mod unit;

@@ -11,9 +11,7 @@ use crate::id::{FlowId, RunId};
 use crate::stats::Histogram;
 
 /// Which end of a flow speaks.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum End {
     /// The generator: where the data leaves.
@@ -173,10 +171,14 @@ counters! {
 impl Counters {
     /// Packets lost at the sender: behind + blocked + refused.
     pub fn lost_sender(&self) -> u64 {
-        [self.behind_packets, self.blocked_packets, self.refused_packets]
-            .into_iter()
-            .flatten()
-            .fold(0, u64::saturating_add)
+        [
+            self.behind_packets,
+            self.blocked_packets,
+            self.refused_packets,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(0, u64::saturating_add)
     }
 }
 
@@ -495,8 +497,15 @@ mod tests {
 
     #[test]
     fn absent_counts_stay_absent() {
-        let mut sum = Counters { tx_bytes: Some(3), ..Counters::default() };
-        sum.add(&Counters { tx_bytes: Some(4), lost_packets: Some(1), ..Counters::default() });
+        let mut sum = Counters {
+            tx_bytes: Some(3),
+            ..Counters::default()
+        };
+        sum.add(&Counters {
+            tx_bytes: Some(4),
+            lost_packets: Some(1),
+            ..Counters::default()
+        });
         assert_eq!(sum.tx_bytes, Some(7));
         assert_eq!(sum.lost_packets, Some(1));
         assert_eq!(sum.rx_bytes, None);

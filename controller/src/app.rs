@@ -10,9 +10,7 @@ use anyhow::Context as _;
 use tonic::transport::Server;
 use weir_proto::agent::v1::agent_service_server::AgentServiceServer;
 use weir_proto::controller::v1::controller_service_server::ControllerServiceServer;
-use weir_runtime::endpoint::{
-    CONNECTION_WINDOW_BYTES, RECORDS_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
-};
+use weir_runtime::endpoint::{CONNECTION_WINDOW_BYTES, RECORDS_MESSAGE_BYTES, STREAM_WINDOW_BYTES};
 use weir_runtime::{DataDir, Endpoint, HostClock, Shutdown, directory, host};
 
 use crate::grpc::{AgentGateway, Info, OperatorGateway};
@@ -64,7 +62,11 @@ pub struct ServeArgs {
 /// # Errors
 /// What could not be built or started.
 pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    let config = Config { data: args.data, agents: args.agents, operators: args.operators };
+    let config = Config {
+        data: args.data,
+        agents: args.agents,
+        operators: args.operators,
+    };
     run(config, |app| {
         println!("data       {}", app.database().display());
         for endpoint in app.endpoints(Role::Operator) {
@@ -106,7 +108,11 @@ impl App {
             .context("opening the store")??;
         let join = data.file("join");
         let or = |given: Vec<Endpoint>, file: PathBuf| {
-            if given.is_empty() { vec![Endpoint::Unix(file)] } else { given }
+            if given.is_empty() {
+                vec![Endpoint::Unix(file)]
+            } else {
+                given
+            }
         };
         let agents = or(config.agents, join.join("agents.sock"));
         let operators = or(config.operators, data.file("operators.sock"));
@@ -120,7 +126,12 @@ impl App {
             make_parent(endpoint)?;
             listeners.push(Listener::bind(endpoint, Role::Operator, 0o600).await?);
         }
-        Ok(Self { store: Arc::new(store), listeners, database, _data: data })
+        Ok(Self {
+            store: Arc::new(store),
+            listeners,
+            database,
+            _data: data,
+        })
     }
 
     /// Endpoints of a role, as bound.
@@ -158,7 +169,11 @@ impl App {
         );
         let info = Info {
             database: self.database.display().to_string(),
-            agents: self.endpoints(Role::Agent).iter().map(ToString::to_string).collect(),
+            agents: self
+                .endpoints(Role::Agent)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         };
         let agents = AgentGateway::new(
             Arc::clone(&self.store),
@@ -167,8 +182,13 @@ impl App {
             ingest,
             shutdown.clone(),
         );
-        let operators =
-            OperatorGateway::new(Arc::clone(&self.store), registry, runs, info, shutdown.clone());
+        let operators = OperatorGateway::new(
+            Arc::clone(&self.store),
+            registry,
+            runs,
+            info,
+            shutdown.clone(),
+        );
         for listener in self.listeners {
             let server = serve_on(listener, &agents, &operators, &shutdown).await?;
             shutdown.spawn(server);
@@ -201,12 +221,20 @@ async fn serve_on(
     let role = listener.role();
     let endpoint = listener.endpoint().clone();
     let (health, health_service) = tonic_health::server::health_reporter();
-    let agent_service = AgentServiceServer::new(agents.clone())
-        .max_decoding_message_size(RECORDS_MESSAGE_BYTES);
+    let agent_service =
+        AgentServiceServer::new(agents.clone()).max_decoding_message_size(RECORDS_MESSAGE_BYTES);
     let controller_service = ControllerServiceServer::new(operators.clone());
     match role {
-        Role::Agent => health.set_serving::<AgentServiceServer<AgentGateway>>().await,
-        Role::Operator => health.set_serving::<ControllerServiceServer<OperatorGateway>>().await,
+        Role::Agent => {
+            health
+                .set_serving::<AgentServiceServer<AgentGateway>>()
+                .await
+        }
+        Role::Operator => {
+            health
+                .set_serving::<ControllerServiceServer<OperatorGateway>>()
+                .await
+        }
     }
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(weir_proto::FILE_DESCRIPTOR_SET)
@@ -227,7 +255,9 @@ async fn serve_on(
     let incoming = listener.accept(shutdown);
     let token = shutdown.token();
     Ok(async move {
-        let ended = router.serve_with_incoming_shutdown(incoming, token.cancelled()).await;
+        let ended = router
+            .serve_with_incoming_shutdown(incoming, token.cancelled())
+            .await;
         if let Err(error) = ended {
             tracing::error!(%endpoint, %error, "a listener ended");
         }
@@ -240,7 +270,9 @@ async fn serve_on(
 /// What could not be built or started.
 pub async fn run(config: Config, ready: impl FnOnce(&App)) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
-    shutdown.on_signals().context("installing the signal handlers")?;
+    shutdown
+        .on_signals()
+        .context("installing the signal handlers")?;
     let app = App::build(config).await?;
     ready(&app);
     let clock = HostClock::from_host();

@@ -272,7 +272,11 @@ async fn accept_one(
     };
     Ok(Connection {
         stream,
-        peer: Peer { role, name: None, transport },
+        peer: Peer {
+            role,
+            name: None,
+            transport,
+        },
         _permit: permit,
     })
 }

@@ -108,7 +108,12 @@ impl Runs {
 
     /// Plans and starts a run.
     pub async fn run(&self, source: CampaignText, sharing: Sharing) -> Result<RunId, RunError> {
-        self.ask(|reply| Command::Run { source, sharing, reply }).await
+        self.ask(|reply| Command::Run {
+            source,
+            sharing,
+            reply,
+        })
+        .await
     }
 
     /// Stops a run; `false` when it was stopping or closed already.
@@ -149,5 +154,8 @@ impl Runs {
 }
 
 fn ending() -> RunError {
-    RunError::Internal { operation: "asking the controller", why: "it is ending".into() }
+    RunError::Internal {
+        operation: "asking the controller",
+        why: "it is ending".into(),
+    }
 }

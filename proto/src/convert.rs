@@ -73,7 +73,7 @@ pub mod limits {
 }
 
 /// Cuts a text to `most` bytes at a character's edge.
-fn clip(text: &str, most: usize) -> String {
+pub fn clip(text: &str, most: usize) -> String {
     let end = (0..=most.min(text.len()))
         .rfind(|at| text.is_char_boundary(*at))
         .unwrap_or(0);

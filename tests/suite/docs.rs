@@ -51,11 +51,21 @@ fn demo_network() -> Cluster {
         .exchange("ix100")
         .asn(150, |a| a.join("ix100").host("iperf-generator"))
         .asn(162, |a| a.join("ix100").host("iperf-receiver-1"))
-        .asn(171, |a| a.join("ix100").host("iperf-receiver-2").access(Shape::mbit(50)));
-    let hosts = ["150-iperf-generator", "162-iperf-receiver-1", "171-iperf-receiver-2"];
+        .asn(171, |a| {
+            a.join("ix100")
+                .host("iperf-receiver-2")
+                .access(Shape::mbit(50))
+        });
+    let hosts = [
+        "150-iperf-generator",
+        "162-iperf-receiver-1",
+        "171-iperf-receiver-2",
+    ];
     let cluster = Cluster::in_lab(&topology, &hosts);
     // The demo has left a run behind.
-    let (code, _) = cluster.run(&["--from", "asn=150", "--to", "asn=162", "--udp", "1M", "--for", "1s"]);
+    let (code, _) = cluster.run(&[
+        "--from", "asn=150", "--to", "asn=162", "--udp", "1M", "--for", "1s",
+    ]);
     assert_eq!(code, 0);
     cluster
 }
@@ -66,8 +76,17 @@ fn typed(cluster: &Cluster, file: &str) {
     assert!(examples.len() > 3, "{file}: {} examples", examples.len());
     let programs = binary("weir");
     let programs = programs.parent().expect("a program lies in a directory");
-    let search = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap_or_default());
-    for Example { line, command, shown } in examples {
+    let search = format!(
+        "{}:{}",
+        programs.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    for Example {
+        line,
+        command,
+        shown,
+    } in examples
+    {
         let output = Command::new("bash")
             .args(["-c", &command])
             .env("PATH", &search)
@@ -78,11 +97,17 @@ fn typed(cluster: &Cluster, file: &str) {
             .expect("bash is there");
         let stdout = String::from_utf8_lossy(&output.stdout);
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{file}:{line}: {command}\n{stdout}\n{stderr}");
+        assert!(
+            output.status.success(),
+            "{file}:{line}: {command}\n{stdout}\n{stderr}"
+        );
         let printed: Vec<String> = stdout.lines().map(folded).collect();
         for wanted in shown.iter().filter(|line| is_plain(line)) {
             let wanted = folded(wanted);
-            assert!(printed.contains(&wanted), "{file}:{line}: no line `{wanted}` in\n{stdout}");
+            assert!(
+                printed.contains(&wanted),
+                "{file}:{line}: no line `{wanted}` in\n{stdout}"
+            );
         }
     }
 }
@@ -90,7 +115,9 @@ fn typed(cluster: &Cluster, file: &str) {
 /// A line that is the same in every run: p50 and p99 are names, not figures.
 fn is_plain(line: &str) -> bool {
     let names_removed = line.replace("p50", "").replace("p99", "");
-    !line.trim().is_empty() && line != "..." && !names_removed.contains(|c: char| c.is_ascii_digit())
+    !line.trim().is_empty()
+        && line != "..."
+        && !names_removed.contains(|c: char| c.is_ascii_digit())
 }
 
 #[test]

@@ -64,8 +64,14 @@ mod tests {
         let default = |text| targets(text).map(|targets| targets.default_level());
         assert_eq!(default("").unwrap(), Some(LevelFilter::INFO));
         assert_eq!(default("debug").unwrap(), Some(LevelFilter::DEBUG));
-        assert_eq!(default("weir_agent=trace").unwrap(), Some(LevelFilter::INFO));
-        assert_eq!(default("weir_agent=debug,warn").unwrap(), Some(LevelFilter::WARN));
+        assert_eq!(
+            default("weir_agent=trace").unwrap(),
+            Some(LevelFilter::INFO)
+        );
+        assert_eq!(
+            default("weir_agent=debug,warn").unwrap(),
+            Some(LevelFilter::WARN)
+        );
         assert!(targets("weir_agent=loud").is_err());
     }
 }

@@ -97,13 +97,7 @@ pub(super) const EXPECT: Section = Section {
 
 pub(super) const VALID: Section = Section {
     title: "[valid]",
-    keys: &[
-        "behind",
-        "lateness",
-        "clock_step",
-        "runq",
-        "ignore",
-    ],
+    keys: &["behind", "lateness", "clock_step", "runq", "ignore"],
     later: &["throttled", "steal", "softnet_drops", "observers"],
 };
 

@@ -28,7 +28,11 @@ impl<'de> Deserialize<'de> for Histogram {
         }
         let bytes: Option<Vec<u8>> = digits
             .chunks_exact(2)
-            .map(|pair| std::str::from_utf8(pair).ok().and_then(|p| u8::from_str_radix(p, 16).ok()))
+            .map(|pair| {
+                std::str::from_utf8(pair)
+                    .ok()
+                    .and_then(|p| u8::from_str_radix(p, 16).ok())
+            })
             .collect();
         let bytes = bytes.ok_or_else(|| D::Error::custom("a histogram is hexadecimal digits"))?;
         Self::decode(&bytes).map_err(D::Error::custom)

@@ -43,14 +43,24 @@ impl AgentGateway {
             runs: runs.clone(),
             clock: HostClock::from_host(),
         };
-        Self { control, records: Records { ingest, registry, runs }, shutdown }
+        Self {
+            control,
+            records: Records {
+                ingest,
+                registry,
+                runs,
+            },
+            shutdown,
+        }
     }
 }
 
 /// Only the agents' listener serves this service; a mistake there must not open it.
 fn require_agent<T>(request: &Request<T>) -> Result<(), Status> {
     match request.extensions().get::<Peer>() {
-        Some(Peer { role: Role::Agent, .. }) => Ok(()),
+        Some(Peer {
+            role: Role::Agent, ..
+        }) => Ok(()),
         _ => Err(Status::permission_denied("this method is for agents")),
     }
 }

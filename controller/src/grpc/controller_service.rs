@@ -58,7 +58,14 @@ impl OperatorGateway {
         info: Info,
         shutdown: Shutdown,
     ) -> Self {
-        Self { store, registry, runs, info, clock: HostClock::from_host(), shutdown }
+        Self {
+            store,
+            registry,
+            runs,
+            info,
+            clock: HostClock::from_host(),
+            shutdown,
+        }
     }
 
     /// Calls the store off the async threads.
@@ -84,7 +91,10 @@ impl OperatorGateway {
 /// Only the operators' listener serves this service; a mistake there must not open it.
 fn require_operator<T>(request: &Request<T>) -> Result<(), Status> {
     match request.extensions().get::<Peer>() {
-        Some(Peer { role: Role::Operator, .. }) => Ok(()),
+        Some(Peer {
+            role: Role::Operator,
+            ..
+        }) => Ok(()),
         _ => Err(Status::permission_denied("this method is for operators")),
     }
 }
@@ -97,7 +107,11 @@ fn source(campaign: Option<pb::CampaignSource>) -> Result<CampaignText, Status> 
             "campaign.toml: {n} bytes, at most {CAMPAIGN_BYTES}"
         )));
     }
-    Ok(CampaignText { toml: campaign.toml, file: campaign.file, argv: campaign.argv })
+    Ok(CampaignText {
+        toml: campaign.toml,
+        file: campaign.file,
+        argv: campaign.argv,
+    })
 }
 
 fn json<T: serde::Serialize>(document: &T) -> Result<String, Status> {
@@ -120,18 +134,26 @@ impl ControllerService for OperatorGateway {
         let text = request.into_inner().selector;
         let selector: Option<Selector> = match text.trim() {
             "" => None,
-            text => Some(text.parse().map_err(|error| {
-                Status::invalid_argument(format!("selector: {error}"))
-            })?),
+            text => Some(
+                text.parse()
+                    .map_err(|error| Status::invalid_argument(format!("selector: {error}")))?,
+            ),
         };
         let busy = self.runs.busy().await;
         let agents = self
             .registry
             .view(self.clock.now_ns())
             .into_iter()
-            .filter(|agent| selector.as_ref().is_none_or(|selector| matches(selector, agent)))
+            .filter(|agent| {
+                selector
+                    .as_ref()
+                    .is_none_or(|selector| matches(selector, agent))
+            })
             .map(|agent| {
-                let runs = busy.get(&agent.row.name).map(Vec::as_slice).unwrap_or_default();
+                let runs = busy
+                    .get(&agent.row.name)
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
                 describe(agent, runs)
             })
             .collect();
@@ -144,8 +166,14 @@ impl ControllerService for OperatorGateway {
     ) -> Result<Response<pb::PlanResponse>, Status> {
         require_operator(&request)?;
         let source = source(request.into_inner().campaign)?;
-        let plan = self.runs.plan(source).await.map_err(|error| of_run(&error))?;
-        Ok(Response::new(pb::PlanResponse { plan_json: json(&plan.document())? }))
+        let plan = self
+            .runs
+            .plan(source)
+            .await
+            .map_err(|error| of_run(&error))?;
+        Ok(Response::new(pb::PlanResponse {
+            plan_json: json(&plan.document())?,
+        }))
     }
 
     async fn run(
@@ -160,8 +188,14 @@ impl ControllerService for OperatorGateway {
             (false, false) => Sharing::Refuse,
         };
         let source = source(request.campaign)?;
-        let run = self.runs.run(source, sharing).await.map_err(|error| of_run(&error))?;
-        Ok(Response::new(pb::RunResponse { run: run.to_string() }))
+        let run = self
+            .runs
+            .run(source, sharing)
+            .await
+            .map_err(|error| of_run(&error))?;
+        Ok(Response::new(pb::RunResponse {
+            run: run.to_string(),
+        }))
     }
 
     async fn watch(
@@ -174,8 +208,14 @@ impl ControllerService for OperatorGateway {
             return Ok(Response::new(follow(watch, &self.shutdown)));
         }
         // Closed: its only news is the result.
-        let result = self.runs.result(run).await.map_err(|error| of_run(&error))?;
-        let closed = pb::RunClosed { result_json: json(&result)? };
+        let result = self
+            .runs
+            .result(run)
+            .await
+            .map_err(|error| of_run(&error))?;
+        let closed = pb::RunClosed {
+            result_json: json(&result)?,
+        };
         let message = pb::WatchResponse {
             run: run.to_string(),
             event: Some(watch_response::Event::Closed(closed)),
@@ -214,8 +254,14 @@ impl ControllerService for OperatorGateway {
     ) -> Result<Response<pb::GetResultResponse>, Status> {
         require_operator(&request)?;
         let run = self.find(&request.into_inner().run).await?;
-        let result = self.runs.result(run).await.map_err(|error| of_run(&error))?;
-        Ok(Response::new(pb::GetResultResponse { result_json: json(&result)? }))
+        let result = self
+            .runs
+            .result(run)
+            .await
+            .map_err(|error| of_run(&error))?;
+        Ok(Response::new(pb::GetResultResponse {
+            result_json: json(&result)?,
+        }))
     }
 
     async fn records(
@@ -228,7 +274,10 @@ impl ControllerService for OperatorGateway {
         let (sender, receiver) = mpsc::channel(ROWS_WAITING);
         let store = Arc::clone(&self.store);
         tokio::task::spawn_blocking(move || {
-            let table = Table { joined: request.joined, streams: request.streams };
+            let table = Table {
+                joined: request.joined,
+                streams: request.streams,
+            };
             let sent = export::rows(store.as_ref(), run, table, &mut |columns, rows_json| {
                 let message = pb::RecordsResponse { columns, rows_json };
                 match sender.blocking_send(Ok(message)) {
@@ -254,8 +303,15 @@ impl ControllerService for OperatorGateway {
             "" => "stopped by an operator".to_owned(),
             reason => reason.chars().take(200).collect(),
         };
-        let stopped = self.runs.stop(run, reason).await.map_err(|error| of_run(&error))?;
-        Ok(Response::new(pb::StopResponse { run: run.to_string(), stopped }))
+        let stopped = self
+            .runs
+            .stop(run, reason)
+            .await
+            .map_err(|error| of_run(&error))?;
+        Ok(Response::new(pb::StopResponse {
+            run: run.to_string(),
+            stopped,
+        }))
     }
 
     async fn delete(
@@ -269,7 +325,10 @@ impl ControllerService for OperatorGateway {
         }
         let run = self.find(&reference).await?;
         let rows = self.store(move |store| store.delete_run(run)).await?;
-        Ok(Response::new(pb::DeleteResponse { run: run.to_string(), rows }))
+        Ok(Response::new(pb::DeleteResponse {
+            run: run.to_string(),
+            rows,
+        }))
     }
 
     async fn get_info(
@@ -290,7 +349,9 @@ impl ControllerService for OperatorGateway {
 /// misses progress: a change of state that it missed is in its next message.
 fn follow(watch: Watch, shutdown: &Shutdown) -> WatchStream {
     let past = tokio_stream::iter(watch.past.into_iter().map(Ok));
-    let Some(receiver) = watch.live else { return Box::pin(past) };
+    let Some(receiver) = watch.live else {
+        return Box::pin(past);
+    };
     let (sender, live) = mpsc::channel(64);
     let token = shutdown.token();
     shutdown.spawn(async move {

@@ -35,20 +35,29 @@ pub(super) fn check(hello: &Hello, nonce: &[u8], seen_unix_ns: i64) -> Result<Ag
             format!("{low} to {high} does not include {PROTOCOL}, the protocol of this controller"),
         ));
     }
-    let name: AgentName =
-        hello.name.parse().map_err(|error| bad("name", format!("{error}")))?;
-    let boot: [u8; 16] = hello
-        .boot_id
-        .as_slice()
-        .try_into()
-        .map_err(|_| bad("boot_id", format!("{} bytes instead of 16", hello.boot_id.len())))?;
+    let name: AgentName = hello
+        .name
+        .parse()
+        .map_err(|error| bad("name", format!("{error}")))?;
+    let boot: [u8; 16] = hello.boot_id.as_slice().try_into().map_err(|_| {
+        bad(
+            "boot_id",
+            format!("{} bytes instead of 16", hello.boot_id.len()),
+        )
+    })?;
     if hello.generation == 0 || hello.generation > i64::MAX as u64 {
-        return Err(bad("generation", format!("{} is outside 1 to 2^63-1", hello.generation)));
+        return Err(bad(
+            "generation",
+            format!("{} is outside 1 to 2^63-1", hello.generation),
+        ));
     }
     let labels = labels(hello).map_err(|problem| bad("labels", problem))?;
     let inventory = hello.inventory.clone().unwrap_or_default().encode_to_vec();
     if inventory.len() > INVENTORY_BYTES {
-        return Err(bad("inventory", format!("{} bytes, at most 65536", inventory.len())));
+        return Err(bad(
+            "inventory",
+            format!("{} bytes, at most 65536", inventory.len()),
+        ));
     }
     if hello.public_key.len() != 32 {
         let problem = format!("{} bytes instead of 32", hello.public_key.len());
@@ -79,9 +88,14 @@ fn labels(hello: &Hello) -> Result<BTreeMap<String, String>, String> {
     let given: BTreeMap<&String, &String> = hello.labels.iter().collect();
     let mut labels = Labels::new();
     for (key, value) in given {
-        labels.insert(key, value).map_err(|error| error.to_string())?;
+        labels
+            .insert(key, value)
+            .map_err(|error| error.to_string())?;
     }
-    Ok(labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    Ok(labels
+        .iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect())
 }
 
 #[cfg(test)]
@@ -120,17 +134,63 @@ mod tests {
     fn each_bad_field_is_named() {
         let good = || signed("a", b"n");
         let cases: [(&str, Hello); 7] = [
-            ("protocol_min", Hello { protocol_min: 2, protocol_max: 3, ..good() }),
-            ("name", Hello { name: "a b".into(), ..good() }),
-            ("boot_id", Hello { boot_id: vec![1; 15], ..good() }),
-            ("generation", Hello { generation: 0, ..good() }),
-            ("labels", Hello { labels: [("a b!".to_owned(), "x".to_owned())].into(), ..good() }),
-            ("public_key", Hello { public_key: vec![], ..good() }),
-            ("signature", Hello { signature: vec![0; 64], ..good() }),
+            (
+                "protocol_min",
+                Hello {
+                    protocol_min: 2,
+                    protocol_max: 3,
+                    ..good()
+                },
+            ),
+            (
+                "name",
+                Hello {
+                    name: "a b".into(),
+                    ..good()
+                },
+            ),
+            (
+                "boot_id",
+                Hello {
+                    boot_id: vec![1; 15],
+                    ..good()
+                },
+            ),
+            (
+                "generation",
+                Hello {
+                    generation: 0,
+                    ..good()
+                },
+            ),
+            (
+                "labels",
+                Hello {
+                    labels: [("a b!".to_owned(), "x".to_owned())].into(),
+                    ..good()
+                },
+            ),
+            (
+                "public_key",
+                Hello {
+                    public_key: vec![],
+                    ..good()
+                },
+            ),
+            (
+                "signature",
+                Hello {
+                    signature: vec![0; 64],
+                    ..good()
+                },
+            ),
         ];
         for (field, hello) in cases {
             let status = check(&hello, b"n", 0).unwrap_err();
-            assert!(status.message().starts_with(&format!("hello.{field}")), "{status}");
+            assert!(
+                status.message().starts_with(&format!("hello.{field}")),
+                "{status}"
+            );
         }
     }
 

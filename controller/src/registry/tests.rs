@@ -240,10 +240,13 @@ fn the_planner_is_told_the_usable_addresses_best_first() {
 
 #[test]
 fn an_inventory_that_cannot_be_read_is_an_empty_one() {
-    let registry = Registry::new(vec![AgentRow {
-        inventory: vec![0xff; 9],
-        ..plain("a")
-    }], 0);
+    let registry = Registry::new(
+        vec![AgentRow {
+            inventory: vec![0xff; 9],
+            ..plain("a")
+        }],
+        0,
+    );
     assert_eq!(registry.facts(0)[0].addresses, Vec::<IpAddr>::new());
     assert_eq!(registry.facts(0)[0].mtu, None);
 }

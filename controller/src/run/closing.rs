@@ -39,7 +39,11 @@ pub(super) fn result(
         .map(|why| run_reason("stopped", format!("the run was stopped: {why}")))
         .collect();
     let mut warnings = beside.warnings.clone();
-    warnings.extend(plan.warnings.iter().map(|w| run_reason(&w.code, w.text.clone())));
+    warnings.extend(
+        plan.warnings
+            .iter()
+            .map(|w| run_reason(&w.code, w.text.clone())),
+    );
     Ok(analysis::analyse(analysis::Input {
         run: row.run,
         campaign,
@@ -54,7 +58,14 @@ pub(super) fn result(
 
 /// A reason of the run as a whole.
 pub(super) fn run_reason(code: &str, text: String) -> Reason {
-    Reason { code: code.into(), flow: None, end: None, value: None, limit: None, text }
+    Reason {
+        code: code.into(),
+        flow: None,
+        end: None,
+        value: None,
+        limit: None,
+        text,
+    }
 }
 
 /// Reads rows, manifests and failures of a run.
@@ -64,9 +75,15 @@ fn gather(
     plan: &Plan,
     silences: &BTreeMap<AgentName, String>,
 ) -> Result<BTreeMap<FlowId, FlowEvidence>, StoreError> {
-    let mut evidence: BTreeMap<FlowId, FlowEvidence> =
-        plan.flows.iter().map(|flow| (flow.id, FlowEvidence::default())).collect();
-    let query = RecordQuery { streams: Streams::All, ..RecordQuery::default() };
+    let mut evidence: BTreeMap<FlowId, FlowEvidence> = plan
+        .flows
+        .iter()
+        .map(|flow| (flow.id, FlowEvidence::default()))
+        .collect();
+    let query = RecordQuery {
+        streams: Streams::All,
+        ..RecordQuery::default()
+    };
     store.records(run, &query, &mut |rows| {
         for record in rows {
             let side = evidence.entry(record.flow).or_default().end_mut(record.end);
@@ -76,7 +93,9 @@ fn gather(
                 continue;
             }
             side.total.add(&record.counters);
-            side.last_ns = side.last_ns.max(record.start_ns.saturating_add(record.length_ns));
+            side.last_ns = side
+                .last_ns
+                .max(record.start_ns.saturating_add(record.length_ns));
             if !record.flags.contains(Flags::WARMUP) {
                 side.measured.add(&record.counters);
                 side.flags.insert(record.flags);
@@ -91,12 +110,23 @@ fn gather(
         side.closed.get_or_insert(manifest.closed);
     }
     for session in store.sessions(run)? {
-        let SessionState::Failed { code, reason } = session.state else { continue };
-        let Some(planned) = plan.session(session.session) else { continue };
+        let SessionState::Failed { code, reason } = session.state else {
+            continue;
+        };
+        let Some(planned) = plan.session(session.session) else {
+            continue;
+        };
         for segment in &planned.segments {
-            let failure =
-                Failure { end: session.end, code: code.clone(), reason: reason.clone() };
-            evidence.entry(segment.flow).or_default().failure.get_or_insert(failure);
+            let failure = Failure {
+                end: session.end,
+                code: code.clone(),
+                reason: reason.clone(),
+            };
+            evidence
+                .entry(segment.flow)
+                .or_default()
+                .failure
+                .get_or_insert(failure);
         }
     }
     for flow in &plan.flows {

@@ -60,7 +60,9 @@ impl RunError {
 
     /// With the line of the file at fault, when there is a file.
     pub(super) fn plan(error: &PlanError, source: &CampaignText, campaign: &Campaign) -> Self {
-        let line = error.line(&source.toml, campaign).filter(|_| !source.file.is_empty());
+        let line = error
+            .line(&source.toml, campaign)
+            .filter(|_| !source.file.is_empty());
         Self::Plan(match line {
             Some(line) => format!("{}:{line}: {error}", source.file),
             None => error.to_string(),

@@ -27,7 +27,11 @@ pub struct Watch {
 impl News {
     pub(super) fn new(run: String) -> Self {
         let (live, _) = broadcast::channel(BACKLOG);
-        Self { run, past: Vec::new(), live }
+        Self {
+            run,
+            past: Vec::new(),
+            live,
+        }
     }
 
     /// Tells something that a later watcher must hear too.
@@ -49,10 +53,16 @@ impl News {
     }
 
     pub(super) fn watch(&self) -> Watch {
-        Watch { past: self.past.clone(), live: Some(self.live.subscribe()) }
+        Watch {
+            past: self.past.clone(),
+            live: Some(self.live.subscribe()),
+        }
     }
 
     fn message(&self, event: Event) -> WatchResponse {
-        WatchResponse { run: self.run.clone(), event: Some(event) }
+        WatchResponse {
+            run: self.run.clone(),
+            event: Some(event),
+        }
     }
 }

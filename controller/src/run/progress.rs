@@ -23,7 +23,9 @@ pub(super) fn of(machine: &Machine, live: Option<&LiveView>, now_ns: u64) -> Opt
         // A flow stays on the screen until its last row has had time to come.
         let shown = flow.start_ns <= elapsed_ns
             && elapsed_ns < flow.end_ns().saturating_add(plan.interval_ns);
-        let Some(figures) = live.flow(flow.id).filter(|_| shown) else { continue };
+        let Some(figures) = live.flow(flow.id).filter(|_| shown) else {
+            continue;
+        };
         rx_bps += figures.rx_bps;
         tx_bps += figures.tx_bps;
         if flows.len() < FLOWS {

@@ -19,10 +19,13 @@ pub(super) struct Provenance {
 /// SHA-256 as hexadecimal digits.
 fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    digest(&SHA256, bytes).as_ref().iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
-        text
-    })
+    digest(&SHA256, bytes)
+        .as_ref()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+            text
+        })
 }
 
 impl Provenance {

@@ -30,24 +30,33 @@ pub(super) struct Loaded {
 /// Reads everything of an open run.
 pub(super) fn load(store: &dyn Store, run: RunId) -> Result<Loaded, RunError> {
     let broken = |what: &'static str| {
-        move |why: String| RunError::Internal { operation: what, why }
+        move |why: String| RunError::Internal {
+            operation: what,
+            why,
+        }
     };
     let row = store.run(run)?.ok_or(RunError::NoSuchRun { run })?;
     let campaign = campaign::file::parse(&row.new.source.toml, &row.new.source.file)
         .map_err(RunError::campaign)?;
-    let text = row.plan_json.ok_or_else(|| broken("reading the plan")("there is none".into()))?;
+    let text = row
+        .plan_json
+        .ok_or_else(|| broken("reading the plan")("there is none".into()))?;
     let plan: Plan = serde_json::from_str(&text)
         .map_err(|error| broken("reading the plan")(error.to_string()))?;
     let assignments = store
         .assignments(run)?
         .into_iter()
-        .map(|AssignmentRow { agent, assignment, .. }| {
-            let message = pb::Assignment::decode(assignment.as_slice())
-                .map_err(|error| broken("reading an assignment")(error.to_string()))?;
-            let assignment = Assignment::try_from(&message)
-                .map_err(|error| broken("reading an assignment")(error.to_string()))?;
-            Ok((agent, assignment))
-        })
+        .map(
+            |AssignmentRow {
+                 agent, assignment, ..
+             }| {
+                let message = pb::Assignment::decode(assignment.as_slice())
+                    .map_err(|error| broken("reading an assignment")(error.to_string()))?;
+                let assignment = Assignment::try_from(&message)
+                    .map_err(|error| broken("reading an assignment")(error.to_string()))?;
+                Ok((agent, assignment))
+            },
+        )
         .collect::<Result<_, RunError>>()?;
     let failed = store
         .sessions(run)?
@@ -57,8 +66,11 @@ pub(super) fn load(store: &dyn Store, run: RunId) -> Result<Loaded, RunError> {
             _ => None,
         })
         .collect();
-    let closed =
-        store.manifests(run)?.into_iter().map(|row| (row.closed.flow, row.closed.end)).collect();
+    let closed = store
+        .manifests(run)?
+        .into_iter()
+        .map(|row| (row.closed.flow, row.closed.end))
+        .collect();
     Ok(Loaded {
         run,
         campaign,
@@ -76,12 +88,17 @@ impl Loaded {
     pub(super) fn machine(self, now_ns: u64) -> (Machine, Option<String>) {
         let machine = Machine::new(self.run, self.plan, self.assignments, now_ns);
         match self.start {
-            Some(start) => {
-                (machine.resume(start, self.stop, self.failed, &self.closed, now_ns), None)
-            }
-            None => {
-                (machine, Some(self.stop.unwrap_or("the controller was restarted before T0".into())))
-            }
+            Some(start) => (
+                machine.resume(start, self.stop, self.failed, &self.closed, now_ns),
+                None,
+            ),
+            None => (
+                machine,
+                Some(
+                    self.stop
+                        .unwrap_or("the controller was restarted before T0".into()),
+                ),
+            ),
         }
     }
 }

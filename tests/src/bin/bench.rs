@@ -28,19 +28,27 @@ fn main() {
         let cluster = pair();
         let server = iperf3_server(&cluster);
         if wants("tcp") {
-            compare("TCP, one stream, cubic, Gbit/s received", || tcp(&cluster), || {
-                let bps = iperf3(&cluster, &["-C", "cubic"])["end"]["sum_received"]
+            compare(
+                "TCP, one stream, cubic, Gbit/s received",
+                || tcp(&cluster),
+                || {
+                    let bps = iperf3(&cluster, &["-C", "cubic"])["end"]["sum_received"]
                     ["bits_per_second"]
                     .as_f64();
-                bps.expect("iperf3 says what was received") / 1e9
-            });
+                    bps.expect("iperf3 says what was received") / 1e9
+                },
+            );
         }
         if wants("udp") {
-            compare("UDP 1448 B, unlimited, thousand packets/s received", || udp(&cluster), || {
-                let end = &iperf3(&cluster, &["-u", "-b", "0", "-l", "1448"])["end"]["sum"];
-                let figure = |name: &str| end[name].as_f64().expect("iperf3 counts packets");
-                (figure("packets") - figure("lost_packets")) / figure("seconds") / 1e3
-            });
+            compare(
+                "UDP 1448 B, unlimited, thousand packets/s received",
+                || udp(&cluster),
+                || {
+                    let end = &iperf3(&cluster, &["-u", "-b", "0", "-l", "1448"])["end"]["sum"];
+                    let figure = |name: &str| end[name].as_f64().expect("iperf3 counts packets");
+                    (figure("packets") - figure("lost_packets")) / figure("seconds") / 1e3
+                },
+            );
         }
         server.kill();
     }
@@ -59,10 +67,20 @@ fn main() {
 fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("?");
-    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name\t: "))
+        .unwrap_or("?");
+    let cores = cpu
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
     let kernel = read("/proc/sys/kernel/osrelease");
-    format!("{cores} x {model}, kernel {}, load {}", kernel.trim(), read("/proc/loadavg").trim())
+    format!(
+        "{cores} x {model}, kernel {}, load {}",
+        kernel.trim(),
+        read("/proc/loadavg").trim()
+    )
 }
 
 /// Two hosts in two ASes with a direct link.
@@ -75,7 +93,10 @@ fn pair() -> Cluster {
 }
 
 fn iperf3_server(cluster: &Cluster) -> Process {
-    let mut command = cluster.lab().command(TO, "iperf3").expect("the host is there");
+    let mut command = cluster
+        .lab()
+        .command(TO, "iperf3")
+        .expect("the host is there");
     command.args(["-s", "--forceflush"]);
     let log = cluster.directory().join("iperf3.txt");
     let server = Process::start("iperf3", command, &log);
@@ -86,9 +107,19 @@ fn iperf3_server(cluster: &Cluster) -> Process {
 }
 
 fn iperf3(cluster: &Cluster, options: &[&str]) -> Value {
-    let to = cluster.lab().address(TO).expect("the host is there").to_string();
-    let mut command = cluster.lab().command(FROM, "iperf3").expect("the host is there");
-    command.args(["-c", &to, "-t", SECONDS, "-J"]).args(options).stdin(Stdio::null());
+    let to = cluster
+        .lab()
+        .address(TO)
+        .expect("the host is there")
+        .to_string();
+    let mut command = cluster
+        .lab()
+        .command(FROM, "iperf3")
+        .expect("the host is there");
+    command
+        .args(["-c", &to, "-t", SECONDS, "-J"])
+        .args(options)
+        .stdin(Stdio::null());
     let output = command.output().expect("iperf3 runs");
     serde_json::from_slice(&output.stdout).expect("iperf3 prints JSON")
 }
@@ -144,11 +175,23 @@ impl std::fmt::Display for Spread {
 /// A mesh of 20 hosts, planned through the command line.
 fn plan() {
     let names: Vec<String> = (0..20).map(|i| format!("host_{i}")).collect();
-    let agents: Vec<(&str, &[&str])> =
-        names.iter().map(|name| (name.as_str(), ["role=host"].as_slice())).collect();
+    let agents: Vec<(&str, &[&str])> = names
+        .iter()
+        .map(|name| (name.as_str(), ["role=host"].as_slice()))
+        .collect();
     let cluster = Cluster::on_loopback(&agents);
-    let arguments =
-        ["plan", "--json", "--from", "role=host", "--how", "mesh", "--udp", "1M", "--for", "5s"];
+    let arguments = [
+        "plan",
+        "--json",
+        "--from",
+        "role=host",
+        "--how",
+        "mesh",
+        "--udp",
+        "1M",
+        "--for",
+        "5s",
+    ];
     let times = (0..ROUNDS).map(|_| {
         let begun = Instant::now();
         let ran = cluster.weir(&arguments);
@@ -157,7 +200,9 @@ fn plan() {
         seconds
     });
     let spread = Spread::of(times);
-    println!("| plan of a 20-host mesh (380 flows), `weir plan` as a whole, s | {spread} | < 1 | |");
+    println!(
+        "| plan of a 20-host mesh (380 flows), `weir plan` as a whole, s | {spread} | < 1 | |"
+    );
 }
 
 /// Memory and CPU of one idle agent, 60 s after its start.
@@ -170,11 +215,23 @@ fn idle() {
     let share = (cpu_ticks(pid) - before) as f64 / 100.0 / 30.0 * 100.0;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the agent runs");
     let mib = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name)).expect("a known line");
-        let kib: f64 = line.split_whitespace().nth(1).expect("a value").parse().expect("a number");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(name))
+            .expect("a known line");
+        let kib: f64 = line
+            .split_whitespace()
+            .nth(1)
+            .expect("a value")
+            .parse()
+            .expect("a number");
         kib / 1024.0
     };
-    println!("| idle agent, RssAnon, MiB (VmRSS {:.1}) | {:.2} | <= 2 | |", mib("VmRSS"), mib("RssAnon"));
+    println!(
+        "| idle agent, RssAnon, MiB (VmRSS {:.1}) | {:.2} | <= 2 | |",
+        mib("VmRSS"),
+        mib("RssAnon")
+    );
     println!("| idle agent, share of a core, % | {share:.2} | <= 0.2 | |");
 }
 
@@ -183,7 +240,10 @@ fn cpu_ticks(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the agent runs");
     let after_name = stat.rsplit(')').next().expect("a name in brackets");
     let fields: Vec<&str> = after_name.split_whitespace().collect();
-    [11, 12].iter().map(|&at: &usize| fields[at].parse::<u64>().expect("ticks")).sum()
+    [11, 12]
+        .iter()
+        .map(|&at: &usize| fields[at].parse::<u64>().expect("ticks"))
+        .sum()
 }
 
 /// The agent as one static file without symbols.
@@ -191,8 +251,14 @@ fn size() {
     let directory = tempfile::tempdir().expect("a directory");
     let copy = directory.path().join("weir-agent");
     fs::copy(binary("weir-agent"), &copy).expect("a copy");
-    let status = Command::new("strip").arg(&copy).status().expect("strip is there (binutils)");
+    let status = Command::new("strip")
+        .arg(&copy)
+        .status()
+        .expect("strip is there (binutils)");
     assert!(status.success());
     let bytes = fs::metadata(&copy).expect("the copy").len();
-    println!("| weir-agent, static, stripped, MB | {:.2} | <= 7 | |", bytes as f64 / 1e6);
+    println!(
+        "| weir-agent, static, stripped, MB | {:.2} | <= 7 | |",
+        bytes as f64 / 1e6
+    );
 }
