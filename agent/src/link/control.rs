@@ -43,7 +43,7 @@ pub(crate) enum LinkError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The controller has ended it with a reason.
-    #[error("{}: {}", .0.code(), .0.message())]
+    #[error("{:?}: {}", .0.code(), .0.message())]
     Status(Status),
     #[error("the controller has closed the stream")]
     Closed,

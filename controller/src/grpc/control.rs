@@ -19,7 +19,7 @@ use weir_proto::convert::{self, clip, limits};
 use weir_runtime::HostClock;
 
 use super::hello;
-use super::status::{of_convert, of_store};
+use super::status::{of_convert, of_store, unreadable};
 use crate::registry::{Registry, Session, Wanted};
 use crate::run::{AgentNews, Runs};
 use crate::store::{AgentRow, AssignmentState, SessionState, Store, StoreError};
@@ -178,7 +178,8 @@ impl Control {
                 }
                 // A kind of message of a later version.
                 Ok(Some(_)) => Err(Status::unimplemented("control: unknown kind of message")),
-                Ok(None) | Err(_) => Ok(Wake::Ended),
+                Ok(None) => Ok(Wake::Ended),
+                Err(status) => unreadable(&status).map_or(Ok(Wake::Ended), Err),
             },
             () = tokio::time::sleep(SILENCE) => Ok(Wake::Silent),
         }

@@ -12,7 +12,7 @@ use weir_proto::agent::v1::{
 };
 use weir_proto::convert::ConvertError;
 
-use super::status::{of_convert, of_store};
+use super::status::{of_convert, of_store, unreadable};
 use crate::ingest::{Ingest, Pending};
 use crate::registry::Registry;
 use crate::run::Runs;
@@ -69,7 +69,12 @@ impl Records {
             .await
             .map_err(|error| of_store(&error))?;
         outbound.send(Ok(ack(acked_seq))).await.ok();
-        while let Ok(Some(request)) = inbound.message().await {
+        loop {
+            let request = match inbound.message().await {
+                Ok(Some(request)) => request,
+                Ok(None) => return Ok(()),
+                Err(status) => return unreadable(&status).map_or(Ok(()), Err),
+            };
             let Some(records_request::Message::Batch(batch)) = request.message else {
                 return Err(Status::failed_precondition("records: only batches after open"));
             };
@@ -79,7 +84,6 @@ impl Records {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     fn open(&self, open: &pb::RecordsOpen) -> Result<Sender, Status> {

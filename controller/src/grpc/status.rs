@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use tonic::Status;
+use tonic::{Code, Status};
 use weir_proto::convert::ConvertError;
 
 use crate::run::RunError;
@@ -48,6 +48,19 @@ pub(super) fn of_run(error: &RunError) -> Status {
         RunError::Store(error) => of_store(error),
         RunError::Internal { .. } => Status::internal(error.to_string()),
     }
+}
+
+/// Why a stream could not be read on, when its message is at fault: malformed
+/// or too large. `None` when the connection has ended, which needs no answer.
+pub(super) fn unreadable(status: &Status) -> Option<Status> {
+    let own = status.source().is_none();
+    let code = match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => Code::OutOfRange,
+        // tonic's word for bytes that are no protobuf; h2's errors have a source.
+        Code::Internal if own => Code::InvalidArgument,
+        _ => return None,
+    };
+    Some(Status::new(code, format!("message: {}", status.message())))
 }
 
 /// A message that is not what it should be; names the field.

@@ -73,6 +73,8 @@ struct Active {
     queued: bool,
     /// The analysis has begun.
     closing: bool,
+    /// Its result could not be stored; that is tried again.
+    unkept: bool,
 }
 
 /// The director's state. One task owns it.
@@ -171,6 +173,15 @@ impl Director {
             .runs
             .iter()
             .filter(|(_, active)| !active.queued)
+        if self.ingest.is_degraded() {
+            for active in self.runs.values_mut() {
+                active.machine.hold(now_ns);
+            }
+        }
+        let unkept = self.runs.iter().filter(|(_, active)| active.unkept && !active.closing);
+        for run in unkept.map(|(run, _)| *run).collect::<Vec<_>>() {
+            self.close(run);
+        }
             .filter(|(_, active)| active.machine.deadline_ns().is_some_and(|at| at <= now_ns))
             .map(|(run, _)| *run)
             .collect();
@@ -302,6 +313,7 @@ impl Director {
         self.runs.insert(run, active);
         Ok(())
     }
+            unkept: false,
 
     /// Begins to prepare a run, or queues it behind `others`.
     async fn open(&mut self, run: RunId, queue: bool, others: &[RunId]) {
@@ -521,7 +533,9 @@ impl Director {
         if std::mem::replace(&mut active.closing, true) {
             return;
         }
-        active.tell_state("closing");
+        if !active.unkept {
+            active.tell_state("closing");
+        }
         let closing = self.analysis(run);
         let (store, to_self, closed_unix_ns) =
             (Arc::clone(&self.store), self.to_self.clone(), self.clock.unix_ns());
@@ -585,6 +599,19 @@ impl Director {
         self.ingest.close_run(run);
         for agent in active.machine.plan().agents() {
             self.publish(agent);
+        if let Err(RunError::Store(error)) = &result
+            && error.is_storage()
+            && let Some(active) = self.runs.get_mut(&run)
+        {
+            // A full disk, most likely: the run stays open until its result is kept.
+            active.closing = false;
+            if !std::mem::replace(&mut active.unkept, true) {
+                tracing::error!(%run, %error, "the result cannot be stored; trying again");
+                let text = format!("the result of {run} cannot be stored yet: {error}");
+                active.news.tell(watch_response::Event::Note(text));
+            }
+            return;
+        }
         }
         match result {
             Ok(document) => {
@@ -643,6 +670,7 @@ impl Director {
             self.runs.insert(run, active);
             self.publish_all(run);
             if let Some(reason) = close_now {
+                unkept: false,
                 self.stop(run, reason).await?;
             } else {
                 // Everything may be stored already.

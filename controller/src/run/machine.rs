@@ -271,6 +271,22 @@ impl Machine {
     }
 
     /// Takes one event. Effects are to be carried out in order.
+    /// The store takes nothing at present, so that nothing that is due can come.
+    /// The wait begins anew, as long as an agent that owes something is there.
+    pub fn hold(&mut self, now_ns: u64) {
+        let owes = |session: &PlannedSession, end: End| {
+            let due = |flow| self.due.contains(&(flow, end));
+            session.segments.iter().any(|segment| due(segment.flow))
+                && !self.silences.contains_key(party(session, end))
+        };
+        let mut sessions = self.plan.sessions.iter();
+        if sessions.any(|session| owes(session, End::Tx) || owes(session, End::Rx)) {
+            self.deadline_ns = self
+                .deadline_ns
+                .max(now_ns.saturating_add(RESUME_GRACE_NS));
+        }
+    }
+
     pub fn handle(&mut self, now_ns: u64, event: Event) -> Vec<Effect> {
         if self.state == State::Closed {
             return Vec::new();

@@ -505,6 +505,22 @@ fn what_was_accepted_goes_on_whatever_is_refused_later() {
 }
 
 #[test]
+fn while_nothing_can_be_stored_the_wait_goes_on_for_who_still_owes() {
+    let mut machine = running();
+    let before_ns = machine.deadline_ns().unwrap();
+    machine.hold(0);
+    assert_eq!(machine.deadline_ns(), Some(before_ns), "never earlier");
+    machine.hold(before_ns);
+    let held_ns = machine.deadline_ns().unwrap();
+    assert_eq!(held_ns, before_ns + RESUME_GRACE_NS);
+    assert!(machine.handle(before_ns, Event::Tick).is_empty());
+    // Nobody is there any more who could deliver: it ends when it would have.
+    give(&mut machine, ["a", "b", "c"].map(lost));
+    machine.hold(held_ns);
+    assert_eq!(machine.deadline_ns(), Some(held_ns));
+}
+
+#[test]
 fn a_lost_agent_stops_the_run_where_the_campaign_says_so() {
     let mut machine = machine(FAN);
     machine.plan.lost_agent = OnLostAgent::Fail;
