@@ -170,6 +170,16 @@ impl Cluster {
         self.controller.as_ref().expect("the controller runs")
     }
 
+    /// Ends the controller with SIGTERM.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn stop_controller(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            controller.stop();
+        }
+    }
+
     /// Kills the controller with SIGKILL.
     pub fn kill_controller(&mut self) {
         if let Some(controller) = self.controller.take() {
@@ -211,7 +221,11 @@ impl Cluster {
         self.launch(name, command);
     }
 
-    fn launch(&mut self, name: &str, mut command: Command) {
+    /// Starts an agent with a command that ends with its program and its first flags.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn launch(&mut self, name: &str, mut command: Command) {
         command
             .args([
                 "--controller",

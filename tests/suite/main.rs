@@ -2,5 +2,10 @@
 //! One binary, so that everything is linked once.
 
 mod demo;
+mod docs;
+mod faults;
 mod fidelity;
 mod house;
+mod input;
+mod scale;
+mod trust;

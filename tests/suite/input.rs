@@ -1,0 +1,8 @@
+//! What people, agents and disks get wrong: refused with the place, what is
+//! wrong with it, and the way out; never a panic.
+
+mod campaign;
+mod database;
+mod pretender;
+mod protobuf;
+mod targets;

@@ -1,0 +1,5 @@
+//! Who is believed: names and their keys, copies of data directories; and the
+//! agent as one static file.
+
+mod agent_file;
+mod names;
