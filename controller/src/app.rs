@@ -228,12 +228,12 @@ async fn serve_on(
         Role::Agent => {
             health
                 .set_serving::<AgentServiceServer<AgentGateway>>()
-                .await
+                .await;
         }
         Role::Operator => {
             health
                 .set_serving::<ControllerServiceServer<OperatorGateway>>()
-                .await
+                .await;
         }
     }
     let reflection = tonic_reflection::server::Builder::configure()
