@@ -95,7 +95,8 @@ impl Control {
         self.registry.release(&name, epoch);
         tracing::info!(agent = %name, epoch, "agent's control stream ended");
         let seen_unix_ns = self.clock.unix_ns();
-        self.store(move |store| store.touch_agent(&name, seen_unix_ns)).await?;
+        self.store(move |store| store.touch_agent(&name, seen_unix_ns))
+            .await?;
         result
     }
 
@@ -108,17 +109,23 @@ impl Control {
         let mut nonce = [0; 32];
         ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut nonce)
             .map_err(|_| Status::internal("drawing a challenge: the system's source failed"))?;
-        let challenge = pb::Challenge { nonce: nonce.to_vec() };
+        let challenge = pb::Challenge {
+            nonce: nonce.to_vec(),
+        };
         send(outbound, control_response::Message::Challenge(challenge)).await;
         let first = tokio::time::timeout(HELLO_WAIT, inbound.message())
             .await
             .map_err(|_| Status::deadline_exceeded("hello: none came within 5 s"))??;
         let Some(control_request::Message::Hello(hello)) = first.and_then(|first| first.message)
         else {
-            return Err(Status::failed_precondition("hello: must be the first message"));
+            return Err(Status::failed_precondition(
+                "hello: must be the first message",
+            ));
         };
         let checked = hello::check(&hello, &nonce, self.clock.unix_ns())?;
-        let row = self.store(move |store| store.register_agent(&checked)).await?;
+        let row = self
+            .store(move |store| store.register_agent(&checked))
+            .await?;
         Ok((hello, row))
     }
 
@@ -134,10 +141,14 @@ impl Control {
         loop {
             match self.wake(session, inbound).await? {
                 Wake::Message(message) => {
-                    if !self.registry.heard(&session.name, session.epoch, self.clock.now_ns()) {
+                    if !self
+                        .registry
+                        .heard(&session.name, session.epoch, self.clock.now_ns())
+                    {
                         return Err(superseded());
                     }
-                    self.message(session, *message, &mut unanswered, outbound).await?;
+                    self.message(session, *message, &mut unanswered, outbound)
+                        .await?;
                 }
                 Wake::Wanted(wanted) => {
                     if sent.as_ref().is_some_and(|sent| *sent == wanted) {
@@ -192,9 +203,19 @@ impl Control {
         outbound: &Outbound,
     ) -> Result<u64, Status> {
         let name = session.name.clone();
-        let version = self.store(move |store| store.next_snapshot_version(&name)).await?;
-        let snapshot = Snapshot { epoch: session.epoch, version, items: wanted.to_vec() };
-        send(outbound, control_response::Message::Snapshot((&snapshot).into())).await;
+        let version = self
+            .store(move |store| store.next_snapshot_version(&name))
+            .await?;
+        let snapshot = Snapshot {
+            epoch: session.epoch,
+            version,
+            items: wanted.to_vec(),
+        };
+        send(
+            outbound,
+            control_response::Message::Snapshot((&snapshot).into()),
+        )
+        .await;
         Ok(version)
     }
 
@@ -211,9 +232,13 @@ impl Control {
             }
             control_request::Message::Heartbeat(beat) => {
                 if beat.session_epoch != session.epoch {
-                    return Err(Status::failed_precondition("heartbeat.session_epoch: stale"));
+                    return Err(Status::failed_precondition(
+                        "heartbeat.session_epoch: stale",
+                    ));
                 }
-                let ack = pb::HeartbeatAck { mono_ns: beat.mono_ns };
+                let ack = pb::HeartbeatAck {
+                    mono_ns: beat.mono_ns,
+                };
                 send(outbound, control_response::Message::HeartbeatAck(ack)).await;
             }
             control_request::Message::SnapshotAck(ack) => {
@@ -237,7 +262,14 @@ impl Control {
     fn nack(&self, session: &Session, nack: &pb::SnapshotNack, wanted: &[Desired]) {
         tracing::warn!(agent = %session.name, version = nack.version, "agent refused a snapshot");
         let refuse = |run, sessions, reason| {
-            self.runs.agent(session.name.clone(), AgentNews::Refused { run, sessions, reason });
+            self.runs.agent(
+                session.name.clone(),
+                AgentNews::Refused {
+                    run,
+                    sessions,
+                    reason,
+                },
+            );
         };
         if nack.reasons.is_empty() {
             for item in wanted {
@@ -256,27 +288,39 @@ impl Control {
         let end = convert::end(status.end).map_err(|error| of_convert(&error))?;
         let state = match status.state {
             Some(pb::session_status::State::ListeningPort(port)) => SessionState::Listening {
-                port: u16::try_from(port).ok().filter(|port| *port != 0).ok_or_else(|| {
-                    Status::invalid_argument(format!(
-                        "session_status.listening_port: {port} is outside 1 to 65535"
-                    ))
-                })?,
+                port: u16::try_from(port)
+                    .ok()
+                    .filter(|port| *port != 0)
+                    .ok_or_else(|| {
+                        Status::invalid_argument(format!(
+                            "session_status.listening_port: {port} is outside 1 to 65535"
+                        ))
+                    })?,
             },
             Some(pb::session_status::State::Ready(ready)) => {
                 let tuples = ready.tuples.iter().take(limits::TUPLES);
                 let tuples = tuples.map(|tuple| clip(tuple, limits::WORD)).collect();
-                SessionState::Ready { tuples, link: ready.link }
-            }
-            Some(pb::session_status::State::Failed(failed)) => {
-                SessionState::Failed {
-                    code: clip(&failed.code, limits::WORD),
-                    reason: clip(&failed.reason, limits::REASON),
+                SessionState::Ready {
+                    tuples,
+                    link: ready.link,
                 }
             }
+            Some(pb::session_status::State::Failed(failed)) => SessionState::Failed {
+                code: clip(&failed.code, limits::WORD),
+                reason: clip(&failed.reason, limits::REASON),
+            },
             None => return Err(Status::invalid_argument("session_status.state: not set")),
         };
         let (run, id) = (RunId(status.run), SessionId(status.session));
-        self.runs.agent(session.name.clone(), AgentNews::Session { run, session: id, end, state });
+        self.runs.agent(
+            session.name.clone(),
+            AgentNews::Session {
+                run,
+                session: id,
+                end,
+                state,
+            },
+        );
         Ok(())
     }
 
@@ -323,5 +367,10 @@ fn superseded() -> Status {
 
 /// Sends one message; `false` when the agent has gone, which the next read tells.
 async fn send(outbound: &Outbound, message: control_response::Message) -> bool {
-    outbound.send(Ok(ControlResponse { message: Some(message) })).await.is_ok()
+    outbound
+        .send(Ok(ControlResponse {
+            message: Some(message),
+        }))
+        .await
+        .is_ok()
 }

@@ -60,7 +60,9 @@ impl Records {
     ) -> Result<(), Status> {
         let first = inbound.message().await?.and_then(|first| first.message);
         let Some(records_request::Message::Open(open)) = first else {
-            return Err(Status::failed_precondition("records: open must be the first message"));
+            return Err(Status::failed_precondition(
+                "records: open must be the first message",
+            ));
         };
         let sender = self.open(&open)?;
         let acked_seq = self
@@ -76,7 +78,9 @@ impl Records {
                 Err(status) => return unreadable(&status).map_or(Ok(()), Err),
             };
             let Some(records_request::Message::Batch(batch)) = request.message else {
-                return Err(Status::failed_precondition("records: only batches after open"));
+                return Err(Status::failed_precondition(
+                    "records: only batches after open",
+                ));
             };
             let batch = decode(&sender, batch)?;
             if pending.send(self.ingest.submit(batch).await).await.is_err() {
@@ -90,26 +94,34 @@ impl Records {
         let bad = |field: &str, problem: String| {
             Status::invalid_argument(format!("open.{field}: {problem}"))
         };
-        let name: AgentName =
-            open.name.parse().map_err(|error| bad("name", format!("{error}")))?;
-        let boot: [u8; 16] = open
-            .boot_id
-            .as_slice()
-            .try_into()
-            .map_err(|_| bad("boot_id", format!("{} bytes instead of 16", open.boot_id.len())))?;
+        let name: AgentName = open
+            .name
+            .parse()
+            .map_err(|error| bad("name", format!("{error}")))?;
+        let boot: [u8; 16] = open.boot_id.as_slice().try_into().map_err(|_| {
+            bad(
+                "boot_id",
+                format!("{} bytes instead of 16", open.boot_id.len()),
+            )
+        })?;
         if !self.registry.is_current(&name, open.session_epoch) {
             return Err(Status::failed_precondition(
                 "open.session_epoch: not the agent's control session; open that first",
             ));
         }
-        Ok(Sender { name, boot: BootId(boot) })
+        Ok(Sender {
+            name,
+            boot: BootId(boot),
+        })
     }
 }
 
 fn decode(sender: &Sender, batch: pb::Batch) -> Result<Batch, Status> {
     if batch.entries.is_empty() || batch.entries.len() > BATCH {
         let n = batch.entries.len();
-        return Err(Status::invalid_argument(format!("batch.entries: {n} is outside 1 to {BATCH}")));
+        return Err(Status::invalid_argument(format!(
+            "batch.entries: {n} is outside 1 to {BATCH}"
+        )));
     }
     let entries = batch
         .entries
@@ -160,6 +172,11 @@ async fn acknowledge(mut commits: mpsc::Receiver<Pending>, outbound: Outbound, r
 }
 
 fn ack(acked_seq: u64) -> RecordsResponse {
-    let ack = pb::RecordsAck { acked_seq, credit: crate::ingest::CREDIT };
-    RecordsResponse { message: Some(records_response::Message::Ack(ack)) }
+    let ack = pb::RecordsAck {
+        acked_seq,
+        credit: crate::ingest::CREDIT,
+    };
+    RecordsResponse {
+        message: Some(records_response::Message::Ack(ack)),
+    }
 }

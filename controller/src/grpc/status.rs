@@ -25,9 +25,7 @@ pub(super) fn of_store(error: &StoreError) -> Status {
     let text = chain(error);
     match error {
         StoreError::NoSuchRun { .. } => Status::not_found(text),
-        StoreError::NameTaken { .. } | StoreError::StaleBoot { .. } => {
-            Status::already_exists(text)
-        }
+        StoreError::NameTaken { .. } | StoreError::StaleBoot { .. } => Status::already_exists(text),
         StoreError::Entry { .. } => Status::invalid_argument(text),
         StoreError::Refused { .. } | StoreError::Expected { .. } => {
             Status::failed_precondition(text)

@@ -24,9 +24,7 @@ use crate::ingest::Ingest;
 use crate::plan::Plan;
 use crate::planner;
 use crate::registry::Registry;
-use crate::store::{
-    CampaignText, NewRun, RunPlan, RunState, SessionRow, SessionState, Store,
-};
+use crate::store::{CampaignText, NewRun, RunPlan, RunState, SessionRow, SessionState, Store};
 
 /// How often progress is told and silent agents are looked for.
 const BEAT: Duration = Duration::from_millis(500);
@@ -37,15 +35,42 @@ const START_LEAD_PER_AGENT_NS: u64 = 2_000_000;
 /// What experimenters and agents ask of the director.
 #[derive(Debug)]
 pub(super) enum Command {
-    Plan { source: CampaignText, reply: Reply<Plan> },
-    Run { source: CampaignText, sharing: Sharing, reply: Reply<RunId> },
-    Stop { run: RunId, reason: String, reply: Reply<bool> },
-    Watch { run: RunId, reply: oneshot::Sender<Option<Watch>> },
-    Result { run: RunId, reply: Reply<ResultDocument> },
-    Busy { reply: oneshot::Sender<BTreeMap<AgentName, Vec<RunId>>> },
-    Agent { agent: AgentName, news: AgentNews },
-    Stored { manifests: Vec<(RunId, FlowId, End)> },
-    Closed { run: RunId, result: Box<Result<ResultDocument, RunError>> },
+    Plan {
+        source: CampaignText,
+        reply: Reply<Plan>,
+    },
+    Run {
+        source: CampaignText,
+        sharing: Sharing,
+        reply: Reply<RunId>,
+    },
+    Stop {
+        run: RunId,
+        reason: String,
+        reply: Reply<bool>,
+    },
+    Watch {
+        run: RunId,
+        reply: oneshot::Sender<Option<Watch>>,
+    },
+    Result {
+        run: RunId,
+        reply: Reply<ResultDocument>,
+    },
+    Busy {
+        reply: oneshot::Sender<BTreeMap<AgentName, Vec<RunId>>>,
+    },
+    Agent {
+        agent: AgentName,
+        news: AgentNews,
+    },
+    Stored {
+        manifests: Vec<(RunId, FlowId, End)>,
+    },
+    Closed {
+        run: RunId,
+        result: Box<Result<ResultDocument, RunError>>,
+    },
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, RunError>>;
@@ -96,7 +121,10 @@ impl Director {
         registry: Arc<Registry>,
         ingest: Ingest,
         kernel_boot_id: String,
-        channel: (mpsc::UnboundedSender<Command>, mpsc::UnboundedReceiver<Command>),
+        channel: (
+            mpsc::UnboundedSender<Command>,
+            mpsc::UnboundedReceiver<Command>,
+        ),
     ) -> Self {
         let (to_self, commands) = channel;
         Self {
@@ -134,7 +162,11 @@ impl Director {
     async fn command(&mut self, command: Command) {
         match command {
             Command::Plan { source, reply } => self.plan(source, reply),
-            Command::Run { source, sharing, reply } => {
+            Command::Run {
+                source,
+                sharing,
+                reply,
+            } => {
                 let made = self.make_run(source, sharing).await;
                 // The asker may be gone; the run stays.
                 reply.send(made).ok();
@@ -144,7 +176,9 @@ impl Director {
                 reply.send(stopped).ok();
             }
             Command::Watch { run, reply } => {
-                reply.send(self.runs.get(&run).map(|active| active.news.watch())).ok();
+                reply
+                    .send(self.runs.get(&run).map(|active| active.news.watch()))
+                    .ok();
             }
             Command::Result { run, reply } => self.result(run, reply),
             Command::Busy { reply } => {
@@ -166,22 +200,29 @@ impl Director {
         for agent in self.registry.sweep(now_ns) {
             tracing::warn!(%agent, "agent lost");
             for run in self.runs_of(&agent) {
+                // A queued run has asked nothing of its agents yet.
+                if self.runs.get(&run).is_some_and(|active| active.queued) {
+                    continue;
+                }
                 self.event(run, Event::AgentLost(agent.clone())).await;
             }
         }
-        let due: Vec<RunId> = self
-            .runs
-            .iter()
-            .filter(|(_, active)| !active.queued)
         if self.ingest.is_degraded() {
             for active in self.runs.values_mut() {
                 active.machine.hold(now_ns);
             }
         }
-        let unkept = self.runs.iter().filter(|(_, active)| active.unkept && !active.closing);
+        let unkept = self
+            .runs
+            .iter()
+            .filter(|(_, active)| active.unkept && !active.closing);
         for run in unkept.map(|(run, _)| *run).collect::<Vec<_>>() {
             self.close(run);
         }
+        let due: Vec<RunId> = self
+            .runs
+            .iter()
+            .filter(|(_, active)| !active.queued)
             .filter(|(_, active)| active.machine.deadline_ns().is_some_and(|at| at <= now_ns))
             .map(|(run, _)| *run)
             .collect();
@@ -309,15 +350,19 @@ impl Director {
             kernels,
             queued: false,
             closing: false,
+            unkept: false,
         };
         self.runs.insert(run, active);
         Ok(())
     }
-            unkept: false,
 
     /// Begins to prepare a run, or queues it behind `others`.
     async fn open(&mut self, run: RunId, queue: bool, others: &[RunId]) {
-        let state = if queue { RunState::Queued } else { RunState::Preparing };
+        let state = if queue {
+            RunState::Queued
+        } else {
+            RunState::Preparing
+        };
         let store = Arc::clone(&self.store);
         if let Err(error) = blocking(move || Ok(store.set_waiting(run, state)?)).await {
             tracing::error!(%run, %error, "storing the state failed");
@@ -326,10 +371,14 @@ impl Director {
             self.warn_shared(run, *other);
             self.warn_shared(*other, run);
         }
-        let Some(active) = self.runs.get_mut(&run) else { return };
+        let Some(active) = self.runs.get_mut(&run) else {
+            return;
+        };
         active.queued = queue;
         for warning in &active.machine.plan().warnings {
-            active.news.tell(watch_response::Event::Note(warning.text.clone()));
+            active
+                .news
+                .tell(watch_response::Event::Note(warning.text.clone()));
         }
         let word = if queue { "queued" } else { "preparing" };
         active.tell_state(word);
@@ -347,7 +396,10 @@ impl Director {
         if let Some(active) = self.runs.get_mut(&run) {
             let text = format!("{other} uses the same kernel at the same time");
             active.news.tell(watch_response::Event::Note(text.clone()));
-            active.beside.warnings.push(run_reason("shared-kernel", text));
+            active
+                .beside
+                .warnings
+                .push(run_reason("shared-kernel", text));
         }
     }
 
@@ -362,12 +414,19 @@ impl Director {
 
     /// Starts the oldest queued runs whose kernels are free now.
     async fn start_queued(&mut self) {
-        let queued: Vec<RunId> =
-            self.runs.iter().filter(|(_, active)| active.queued).map(|(run, _)| *run).collect();
+        let queued: Vec<RunId> = self
+            .runs
+            .iter()
+            .filter(|(_, active)| active.queued)
+            .map(|(run, _)| *run)
+            .collect();
         for run in queued {
             let kernels = self.runs[&run].kernels.clone();
-            let before =
-                self.sharing_with(&kernels).into_iter().filter(|other| *other < run).count();
+            let before = self
+                .sharing_with(&kernels)
+                .into_iter()
+                .filter(|other| *other < run)
+                .count();
             if before == 0 {
                 self.open(run, false, &[]).await;
             }
@@ -378,10 +437,26 @@ impl Director {
 
     async fn agent(&mut self, agent: AgentName, news: AgentNews) {
         let (run, event) = match news {
-            AgentNews::Session { run, session, end, state } => {
-                (run, Event::Session { agent, session, end, state })
-            }
-            AgentNews::Assignment { run, state, reason, late_by_ns } => {
+            AgentNews::Session {
+                run,
+                session,
+                end,
+                state,
+            } => (
+                run,
+                Event::Session {
+                    agent,
+                    session,
+                    end,
+                    state,
+                },
+            ),
+            AgentNews::Assignment {
+                run,
+                state,
+                reason,
+                late_by_ns,
+            } => {
                 let (store, name, why) = (Arc::clone(&self.store), agent.clone(), reason.clone());
                 let stored = blocking(move || {
                     Ok(store.set_assignment_state(run, &name, state, &why, late_by_ns)?)
@@ -391,11 +466,27 @@ impl Director {
                 {
                     tracing::warn!(%run, %agent, %error, "storing an assignment's state failed");
                 }
-                (run, Event::Assignment { agent, state, reason })
+                (
+                    run,
+                    Event::Assignment {
+                        agent,
+                        state,
+                        reason,
+                    },
+                )
             }
-            AgentNews::Refused { run, sessions, reason } => {
-                (run, Event::Refused { agent, sessions, reason })
-            }
+            AgentNews::Refused {
+                run,
+                sessions,
+                reason,
+            } => (
+                run,
+                Event::Refused {
+                    agent,
+                    sessions,
+                    reason,
+                },
+            ),
         };
         self.event(run, event).await;
     }
@@ -403,7 +494,9 @@ impl Director {
     /// Gives one event to a run and carries out what follows.
     async fn event(&mut self, run: RunId, event: Event) {
         let now_ns = self.clock.now_ns();
-        let Some(active) = self.runs.get_mut(&run) else { return };
+        let Some(active) = self.runs.get_mut(&run) else {
+            return;
+        };
         let mut effects = active.machine.handle(now_ns, event);
         // Carrying out one effect can bring the next event (T0 committed).
         while !effects.is_empty() {
@@ -435,19 +528,25 @@ impl Director {
         session: SessionId,
         failure: Option<(End, String, String)>,
     ) {
-        let Some(active) = self.runs.get_mut(&run) else { return };
-        let Some(planned) = active.machine.plan().session(session) else { return };
+        let Some(active) = self.runs.get_mut(&run) else {
+            return;
+        };
+        let Some(planned) = active.machine.plan().session(session) else {
+            return;
+        };
         let (code, reason) = match &failure {
             Some((_, code, reason)) => (code.clone(), reason.clone()),
             None => (String::new(), String::new()),
         };
-        active.news.tell(watch_response::Event::Session(pb::SessionNews {
-            session: session.0,
-            from: planned.from.to_string(),
-            to: planned.to.to_string(),
-            code,
-            reason,
-        }));
+        active
+            .news
+            .tell(watch_response::Event::Session(pb::SessionNews {
+                session: session.0,
+                from: planned.from.to_string(),
+                to: planned.to.to_string(),
+                code,
+                reason,
+            }));
         if let Some((end, code, reason)) = failure {
             tracing::info!(%run, %session, code, reason, "session failed");
             let row = SessionRow {
@@ -465,7 +564,9 @@ impl Director {
 
     /// Chooses T0 and commits it before any agent is told.
     async fn choose_start(&mut self, run: RunId) -> Vec<Effect> {
-        let Some(active) = self.runs.get(&run) else { return Vec::new() };
+        let Some(active) = self.runs.get(&run) else {
+            return Vec::new();
+        };
         let agents = active.machine.plan().hosts.len() as u64;
         let lead_ns = START_LEAD_NS + agents * START_LEAD_PER_AGENT_NS;
         let start = StartAt {
@@ -476,20 +577,27 @@ impl Director {
         let (store, committed) = (Arc::clone(&self.store), start.clone());
         let stored = blocking(move || Ok(store.set_started(run, &committed)?)).await;
         let now_ns = self.clock.now_ns();
-        let Some(active) = self.runs.get_mut(&run) else { return Vec::new() };
+        let Some(active) = self.runs.get_mut(&run) else {
+            return Vec::new();
+        };
         match stored {
             Ok(()) => active.machine.handle(now_ns, Event::Started(start)),
             Err(error) => {
                 tracing::error!(%run, %error, "T0 could not be committed");
                 let reason = format!("T0 could not be committed: {error}");
-                active.beside.warnings.push(run_reason("store", reason.clone()));
+                active
+                    .beside
+                    .warnings
+                    .push(run_reason("store", reason.clone()));
                 active.machine.handle(now_ns, Event::Stop { reason })
             }
         }
     }
 
     fn entered(&mut self, run: RunId, state: State) {
-        let Some(active) = self.runs.get_mut(&run) else { return };
+        let Some(active) = self.runs.get_mut(&run) else {
+            return;
+        };
         match state {
             State::Preparing => active.tell_state("preparing"),
             State::Starting => active.tell_state("starting"),
@@ -529,7 +637,9 @@ impl Director {
 
     /// Begins the analysis off the task.
     fn close(&mut self, run: RunId) {
-        let Some(active) = self.runs.get_mut(&run) else { return };
+        let Some(active) = self.runs.get_mut(&run) else {
+            return;
+        };
         if std::mem::replace(&mut active.closing, true) {
             return;
         }
@@ -537,19 +647,29 @@ impl Director {
             active.tell_state("closing");
         }
         let closing = self.analysis(run);
-        let (store, to_self, closed_unix_ns) =
-            (Arc::clone(&self.store), self.to_self.clone(), self.clock.unix_ns());
+        let (store, to_self, closed_unix_ns) = (
+            Arc::clone(&self.store),
+            self.to_self.clone(),
+            self.clock.unix_ns(),
+        );
         tokio::task::spawn_blocking(move || {
             let result = closing.and_then(|analyse| {
                 let document = analyse()?;
-                let text = serde_json::to_string(&document).map_err(|error| {
-                    RunError::Internal { operation: "writing the result", why: error.to_string() }
-                })?;
+                let text =
+                    serde_json::to_string(&document).map_err(|error| RunError::Internal {
+                        operation: "writing the result",
+                        why: error.to_string(),
+                    })?;
                 store.close_run(run, document.verdict.as_str(), &text, closed_unix_ns)?;
                 Ok(document)
             });
             // The director ends only with the process.
-            to_self.send(Command::Closed { run, result: Box::new(result) }).ok();
+            to_self
+                .send(Command::Closed {
+                    run,
+                    result: Box::new(result),
+                })
+                .ok();
         });
     }
 
@@ -570,14 +690,24 @@ impl Director {
         let store = Arc::clone(&self.store);
         Ok(move || {
             let row = store.run(run)?.ok_or(RunError::NoSuchRun { run })?;
-            Ok(closing::result(store.as_ref(), &row, &campaign, &plan, &beside, &provenance)?)
+            Ok(closing::result(
+                store.as_ref(),
+                &row,
+                &campaign,
+                &plan,
+                &beside,
+                &provenance,
+            )?)
         })
     }
 
     fn provenance(&self) -> Provenance {
         let views = self.registry.view(self.clock.now_ns());
         Provenance {
-            agents: views.into_iter().map(|view| (view.row.name.to_string(), view)).collect(),
+            agents: views
+                .into_iter()
+                .map(|view| (view.row.name.to_string(), view))
+                .collect(),
         }
     }
 
@@ -595,10 +725,6 @@ impl Director {
     }
 
     async fn closed(&mut self, run: RunId, result: Result<ResultDocument, RunError>) {
-        let Some(mut active) = self.runs.remove(&run) else { return };
-        self.ingest.close_run(run);
-        for agent in active.machine.plan().agents() {
-            self.publish(agent);
         if let Err(RunError::Store(error)) = &result
             && error.is_storage()
             && let Some(active) = self.runs.get_mut(&run)
@@ -612,12 +738,20 @@ impl Director {
             }
             return;
         }
+        let Some(mut active) = self.runs.remove(&run) else {
+            return;
+        };
+        self.ingest.close_run(run);
+        for agent in active.machine.plan().agents() {
+            self.publish(agent);
         }
         match result {
             Ok(document) => {
                 tracing::info!(%run, verdict = document.verdict.as_str(), "run closed");
                 let result_json = serde_json::to_string(&document).unwrap_or_default();
-                active.news.tell(watch_response::Event::Closed(pb::RunClosed { result_json }));
+                active
+                    .news
+                    .tell(watch_response::Event::Closed(pb::RunClosed { result_json }));
             }
             Err(error) => {
                 tracing::error!(%run, error = %error, "closing the run failed");
@@ -666,12 +800,15 @@ impl Director {
                 kernels,
                 queued: false,
                 closing: false,
+                unkept: false,
             };
             self.runs.insert(run, active);
             self.publish_all(run);
             if let Some(reason) = close_now {
-                unkept: false,
-                self.stop(run, reason).await?;
+                // One that cannot be stopped must not keep the others from going on.
+                if let Err(error) = self.stop(run, reason).await {
+                    tracing::error!(%run, %error, "stopping an open run failed");
+                }
             } else {
                 // Everything may be stored already.
                 self.event(run, Event::Tick).await;
@@ -703,7 +840,11 @@ fn parse(source: &CampaignText) -> Result<Campaign, RunError> {
 }
 
 fn kernels(plan: &Plan) -> BTreeSet<String> {
-    plan.hosts.iter().map(|host| host.kernel.clone()).filter(|kernel| !kernel.is_empty()).collect()
+    plan.hosts
+        .iter()
+        .map(|host| host.kernel.clone())
+        .filter(|kernel| !kernel.is_empty())
+        .collect()
 }
 
 /// 64 random bits.
@@ -731,7 +872,12 @@ fn stored_result(store: &dyn Store, run: RunId) -> Result<ResultDocument, RunErr
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RunError> + Send + 'static,
 ) -> Result<T, RunError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(RunError::Internal { operation: "running a blocking task", why: error.to_string() })
-    })
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            Err(RunError::Internal {
+                operation: "running a blocking task",
+                why: error.to_string(),
+            })
+        })
 }

@@ -38,10 +38,11 @@ use crate::store::{AssignmentState, SessionState};
 /// How long the other agents are waited for beyond `settle`: a round of
 /// messages on a busy machine, with room.
 const PREPARE_GRACE_NS: u64 = 10_000_000_000;
-/// How long manifests are waited for beyond end + linger: TCP may drain for
-/// `linger` + 10 s, and a lost agent is known after 15 s.
-const CLOSE_GRACE_NS: u64 = 15_000_000_000;
-/// How long agents have to come back after a restart of the controller.
+/// How long manifests are waited for beyond end + linger: a TCP generator may
+/// wait 15 s beyond it for its receiver's totals, and a lost agent is known after 15 s.
+const CLOSE_GRACE_NS: u64 = 20_000_000_000;
+/// How long agents have to come back after a restart of the controller, or to
+/// deliver what they kept once the store takes it again.
 const RESUME_GRACE_NS: u64 = 30_000_000_000;
 
 /// One end of a session as far as it is known.
@@ -270,7 +271,6 @@ impl Machine {
         })
     }
 
-    /// Takes one event. Effects are to be carried out in order.
     /// The store takes nothing at present, so that nothing that is due can come.
     /// The wait begins anew, as long as an agent that owes something is there.
     pub fn hold(&mut self, now_ns: u64) {
@@ -281,12 +281,11 @@ impl Machine {
         };
         let mut sessions = self.plan.sessions.iter();
         if sessions.any(|session| owes(session, End::Tx) || owes(session, End::Rx)) {
-            self.deadline_ns = self
-                .deadline_ns
-                .max(now_ns.saturating_add(RESUME_GRACE_NS));
+            self.deadline_ns = self.deadline_ns.max(now_ns.saturating_add(RESUME_GRACE_NS));
         }
     }
 
+    /// Takes one event. Effects are to be carried out in order.
     pub fn handle(&mut self, now_ns: u64, event: Event) -> Vec<Effect> {
         if self.state == State::Closed {
             return Vec::new();

@@ -544,22 +544,22 @@ fn a_stop_is_told_to_all_and_waits_for_manifests_so_long() {
     );
     assert_eq!(
         machine.deadline_ns(),
-        Some(22 * SECOND),
-        "linger 2 s and 15 s"
+        Some(27 * SECOND),
+        "linger 2 s and 20 s"
     );
     assert!(machine.handle(6 * SECOND, stop()).is_empty());
-    machine.handle(22 * SECOND, Event::Tick);
+    machine.handle(27 * SECOND, Event::Tick);
     assert_eq!(machine.state(), State::Closed);
 }
 
 #[test]
 fn a_run_closes_without_its_manifests_at_the_deadline() {
     let mut machine = running();
-    // T0 1 s, 20 s of traffic, linger 2 s, 15 s.
-    assert_eq!(machine.deadline_ns(), Some(38 * SECOND));
-    machine.handle(38 * SECOND - 1, Event::Tick);
+    // T0 1 s, 20 s of traffic, linger 2 s, 20 s.
+    assert_eq!(machine.deadline_ns(), Some(43 * SECOND));
+    machine.handle(43 * SECOND - 1, Event::Tick);
     assert_eq!(machine.state(), State::Running);
-    machine.handle(38 * SECOND, Event::Tick);
+    machine.handle(43 * SECOND, Event::Tick);
     assert_eq!(machine.state(), State::Closed);
 }
 
