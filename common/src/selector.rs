@@ -225,6 +225,30 @@ impl Selector {
         chosen
     }
 
+    /// Values in lists of which no agent has any, though the selector matches some:
+    /// `asn=151,152` where there is no 152. Each as `key value`.
+    pub fn idle_values(&self, subjects: &[Subject<'_>]) -> Vec<String> {
+        let idle = |key: &str, condition: &Condition, there: &BTreeSet<&str>| {
+            let unmet = |glob: &&Glob| !there.iter().any(|value| glob.matches(value));
+            let words = condition.any.iter().filter(unmet);
+            words
+                .map(|glob| format!("{key} {}", glob.as_str()))
+                .collect::<Vec<_>>()
+        };
+        let mut found = Vec::new();
+        for (key, condition) in &self.labels {
+            let values = subjects
+                .iter()
+                .filter_map(|subject| subject.labels.value(key));
+            found.extend(idle(key, condition, &values.collect()));
+        }
+        if let Some(condition) = &self.name {
+            let names = subjects.iter().map(|subject| subject.name);
+            found.extend(idle("name", condition, &names.collect()));
+        }
+        found
+    }
+
     /// Says why this selector matches none of `subjects`, with the values that there are.
     pub fn explain(&self, subjects: &[Subject<'_>]) -> String {
         if subjects.is_empty() {

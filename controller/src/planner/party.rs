@@ -34,6 +34,11 @@ pub(super) fn resolve(
         Party::Group(name) => context.campaign.groups.get(name),
         Party::Agents(_) => None,
     };
+    let idle = selector.map_or_else(Vec::new, |selector| selector.idle_values(&everyone));
+    if !idle.is_empty() {
+        let text = format!("`{party}`: no agent has {}", idle.join(", "));
+        warn(warnings, "no-such-value", text);
+    }
     let is_meant = |index: &usize| match selector {
         Some(selector) => selector.matches(&everyone[*index]),
         None => meant.contains(index),

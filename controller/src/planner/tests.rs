@@ -414,6 +414,19 @@ fn warnings_say_what_to_expect() {
 }
 
 #[test]
+fn a_value_that_no_agent_has_is_told() {
+    let sets = vec![set("s", selector("asn=150"), selector("asn=162,999"))];
+    let plan = plan(&campaign(vec![phase("p", 10, 1)], sets), &agents(), 7).unwrap();
+    let told: Vec<_> = plan
+        .warnings
+        .iter()
+        .filter(|warning| warning.code == "no-such-value")
+        .map(|warning| warning.text.as_str())
+        .collect();
+    assert_eq!(told, ["`asn=162,999`: no agent has asn 999"]);
+}
+
+#[test]
 fn warnings_of_lengths_and_of_agents_paired_with_themselves() {
     let sides = FlowSet {
         how: How::OneToOne,
