@@ -5,6 +5,8 @@
 //! same port and connected to the sender, which answers. TCP: a connection says by
 //! its preamble which stream, or which run's link, it is.
 
+mod hello;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,15 +16,16 @@ use std::time::{Duration, Instant};
 use weir_common::assignment::Transport;
 use weir_common::record::End;
 use weir_wire::handshake::{Answer, MAX_LENGTH, Preamble};
-use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind};
+use weir_wire::probe_header::LENGTH;
 
+use self::hello::{Heard, waiting_at};
 use crate::engine::{Event, FailureCode};
 use crate::link;
 use crate::run::Run;
 use crate::session::{Attached, Failure, Session, StreamSocket, answer_hello, attach_udp, failed};
 use crate::socket::{
-    Datagram, ListenRequest, PollFd, ReceiveBatch, ReceiveDetails, SocketError, TcpConnection,
-    TcpListener, TcpOptions, Transfer, UdpRequest, UdpSocket, poll,
+    ListenRequest, PollFd, ReceiveBatch, ReceiveDetails, SocketError, TcpConnection, TcpListener,
+    TcpOptions, Transfer, UdpRequest, UdpSocket, poll,
 };
 
 /// Connections that have not said yet what they are; more wait in the kernel.
@@ -338,36 +341,36 @@ impl Listener {
 
     fn hear_hellos(&self, at: usize, batch: &mut ReceiveBatch) {
         let socket = &self.bound.udp[at];
-        match batch.receive(socket) {
-            Ok(0) => {}
+        let mut waiting: Vec<Heard> = match batch.receive(socket) {
+            Ok(0) => return,
             Ok(_) => batch
                 .datagrams()
-                .for_each(|datagram| self.hear_hello(&datagram)),
-            Err(error) => tracing::warn!(%error, "hellos not read"),
+                .filter_map(|datagram| Heard::of(&datagram, datagram.destination?))
+                .collect(),
+            Err(error) => {
+                tracing::warn!(%error, "hellos not read");
+                return;
+            }
+        };
+        while let Some(heard) = waiting.pop() {
+            waiting.extend(self.hear_hello(&heard));
         }
     }
 
-    fn hear_hello(&self, datagram: &Datagram<'_>) {
-        let Ok(header) = ProbeHeader::decode(datagram.payload) else {
-            return;
-        };
-        let (Some(source), Some(to)) = (datagram.source, datagram.destination) else {
-            return;
-        };
-        let known = self
-            .tags
-            .get(&header.tag)
-            .filter(|_| header.kind == ProbeKind::Hello);
-        let Some((session, stream)) = known else {
-            return;
+    /// Gives a new stream its socket. Returns what had come to that socket before
+    /// it was connected: until then the kernel prefers it to the listening one.
+    fn hear_hello(&self, heard: &Heard) -> Vec<Heard> {
+        let Some((session, stream)) = self.tags.get(&heard.tag) else {
+            return Vec::new();
         };
         let now_ns = self.run.config.clock.now_ns();
-        if session.repeat_hello(*stream, source, header.sequence, now_ns) {
-            return;
+        if session.repeat_hello(*stream, heard.source, heard.sequence, now_ns) {
+            return Vec::new();
         }
         if !session.is_accepting() || session.traffic().transport != Transport::Udp {
-            return;
+            return Vec::new();
         }
+        let source = heard.source;
         if let Err(rule) = self
             .run
             .config
@@ -375,12 +378,14 @@ impl Listener {
             .allows_destination(canonical(source.ip()))
         {
             tracing::warn!(%source, rule, "hello not answered by policy");
-            return;
+            return Vec::new();
         }
-        match self.child(session, source, SocketAddr::new(to, self.bound.port)) {
+        let mut strays = Vec::new();
+        match self.child(session, source, SocketAddr::new(heard.to, self.bound.port)) {
             Ok(mut attached) => {
                 if let StreamSocket::Udp(child) = &attached.socket {
-                    let sent = answer_hello(child, header.tag, header.sequence, now_ns);
+                    strays = waiting_at(child, heard.to);
+                    let sent = answer_hello(child, heard.tag, heard.sequence, now_ns);
                     attached.control_packets = if session.spec.end == End::Rx {
                         1
                     } else {
@@ -391,6 +396,7 @@ impl Listener {
             }
             Err(error) => tracing::warn!(%error, %source, "no socket for a stream"),
         }
+        strays
     }
 
     /// A socket of a stream's own on the shared port.
