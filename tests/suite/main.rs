@@ -8,4 +8,5 @@ mod fidelity;
 mod house;
 mod input;
 mod scale;
+mod services;
 mod trust;

@@ -42,21 +42,3 @@ fn rates_of_one_stream() {
         lateness.percentile_ns(99.0),
     );
 }
-
-/// Run in a network namespace whose loopback is shaped to 5 Mbit/s (tbf): what the
-/// host's own queue drops is `egress` where the send buffer can be forced, and
-/// `blocked`, with a warning, where it cannot.
-#[test]
-#[ignore = "needs a shaped loopback: see weir-tests for the same over a lab"]
-fn ten_megabits_into_five() {
-    let flow = traffic(Transport::Udp, Rate::BitsPerSecond(10_000_000), 1400);
-    let pair = Pair::complete(vec![session(1, flow, vec![segment(1, 0, 3000, 0)])]);
-    let (tx, rx) = (assert_whole(&pair.tx, 1), assert_whole(&pair.rx, 1));
-    crate::pair::assert_conserved(&tx, &rx);
-    println!("{:?}\n{:?}", tx.total, rx.total);
-    println!(
-        "{:?} {:?} {:?}",
-        tx.warnings, tx.path.buffer_bytes, tx.path.buffer_forced
-    );
-    println!("{:?} link {} {:?}", rx.warnings, rx.link, tx.peer);
-}
