@@ -390,6 +390,8 @@ pub struct Window {
     pub runq_wait_us: Option<u64>,
     /// Longest time a thread of the flow did not run when it should have, us.
     pub frozen_us: Option<u64>,
+    /// Largest step of the wall clock while its stamps were read, ns; 0 = none (UDP receiver).
+    pub clock_step_ns: Option<u64>,
     /// Least and largest TTL seen.
     pub ttl: Option<(u8, u8)>,
     /// Packets marked Congestion Experienced.

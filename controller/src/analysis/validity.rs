@@ -202,18 +202,17 @@ fn tcp_excess(subject: Subject, evidence: &FlowEvidence) -> Option<Reason> {
 /// 4. The wall clock stepped while delay was measured by it.
 fn clock_step(subject: Subject, evidence: &FlowEvidence, valid: &Valid) -> Option<Reason> {
     let rx = evidence.rx.closed.as_ref()?;
-    let measured_delay = rx.window.delay.is_some();
-    (measured_delay && evidence.rx.flags.contains(Flags::CLOCK_STEP)).then(|| {
-        let limit = valid.clock_step;
-        let text =
-            format!("the receiver's wall clock stepped by more than {limit} inside a delay figure");
-        reason(
-            subject,
-            "clock_step",
-            Some(End::Rx),
-            (limit.as_secs_f64(), limit.as_secs_f64()),
-            text,
-        )
+    rx.window.delay.as_ref()?;
+    let within = evidence.rx.flags.contains(Flags::CLOCK_STEP);
+    let step_ns = rx.window.clock_step_ns.filter(|_| within)?;
+    let limit = valid.clock_step;
+    (step_ns > limit.as_nanos()).then(|| {
+        let text = format!(
+            "the receiver's wall clock stepped by {:.3} ms inside a delay figure; allowed is {limit}",
+            step_ns as f64 / 1e6
+        );
+        let figures = (step_ns as f64 / 1e9, limit.as_secs_f64());
+        reason(subject, "clock_step", Some(End::Rx), figures, text)
     })
 }
 

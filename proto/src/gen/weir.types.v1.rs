@@ -274,6 +274,9 @@ pub struct Window {
     /// Packets marked Congestion Experienced.
     #[prost(uint64, optional, tag = "27")]
     pub ce: ::core::option::Option<u64>,
+    /// Largest step of the wall clock while its stamps were read, ns; 0 = none.
+    #[prost(uint64, optional, tag = "28")]
+    pub clock_step_ns: ::core::option::Option<u64>,
 }
 /// Which ways the kernel was used.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -40,6 +40,8 @@ pub(crate) struct StreamClosed {
     pub(crate) loss_bursts: Option<u64>,
     pub(crate) loss_burst_max: Option<u64>,
     pub(crate) frozen_ns: u64,
+    /// Largest step of the wall clock, where its stamps are used.
+    pub(crate) clock_step_ns: Option<u64>,
     pub(crate) drained_bytes: Option<u64>,
     pub(crate) unread_bytes: Option<u64>,
     pub(crate) control_packets: Option<u64>,
@@ -65,6 +67,7 @@ impl StreamClosed {
             loss_bursts: None,
             loss_burst_max: None,
             frozen_ns: 0,
+            clock_step_ns: None,
             drained_bytes: None,
             unread_bytes: None,
             control_packets: None,
@@ -247,6 +250,7 @@ impl FlowMeter {
             jitter.merge(&stream.jitter);
             jitter.last_ns = last_ns;
             frozen_ns = frozen_ns.max(stream.frozen_ns);
+            window.clock_step_ns = window.clock_step_ns.max(stream.clock_step_ns);
         }
         if jitter.count > 0 {
             window.jitter_ns = Some(jitter.last_ns as u64);

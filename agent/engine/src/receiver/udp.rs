@@ -70,6 +70,7 @@ pub(crate) fn run(
         host: HostMeter::new(),
         offset: realtime_offset(context.clock()),
         offset_read_ns: context.now_ns(),
+        clock_step_ns: 0,
         drops: socket.drops().ok(),
         rcvbuf_bytes: buffer.map(|(bytes, _)| bytes),
         control_packets,
@@ -90,6 +91,8 @@ struct Stream<'a> {
     host: HostMeter,
     offset: RealtimeOffset,
     offset_read_ns: u64,
+    /// Largest step of the wall clock since the last segment closed.
+    clock_step_ns: u64,
     drops: Option<u32>,
     rcvbuf_bytes: Option<u64>,
     control_packets: u64,
@@ -157,7 +160,10 @@ impl Stream<'_> {
         let now_ns = context.now_ns();
         let offset = realtime_offset(context.clock());
         let elapsed = Duration::from_nanos(now_ns.saturating_sub(self.offset_read_ns));
-        let stepped = offset.step_since(&self.offset, elapsed).is_some();
+        let step = offset.step_since(&self.offset, elapsed);
+        let stepped = step.is_some();
+        let step_ns = step.map_or(0, i64::unsigned_abs);
+        self.clock_step_ns = self.clock_step_ns.max(step_ns);
         (self.offset, self.offset_read_ns) = (offset, now_ns);
         if stepped {
             self.meter.mark(Flags::CLOCK_STEP);
@@ -281,9 +287,11 @@ impl Stream<'_> {
             return;
         }
         let (control, path, host) = (self.control_packets, &self.path, &mut self.host);
+        let clock_step_ns = &mut self.clock_step_ns;
         give_out(self.context, output, |segment, closed| {
             closed.control_packets = Some(if segment == 0 { control } else { 0 });
             closed.frozen_ns = host.take_frozen_ns();
+            closed.clock_step_ns = Some(std::mem::take(clock_step_ns));
             closed.path = path.clone();
         });
     }

@@ -243,8 +243,21 @@ fn lateness_decides_only_where_the_campaign_says_so() {
 
 #[test]
 fn a_clock_step_matters_inside_a_delay_figure() {
-    let stepped = |flow: &mut FlowEvidence| flow.rx.flags.insert(Flags::CLOCK_STEP);
-    assert_eq!(codes(&Case::with(UDP, stepped).reasons), ["clock_step"]);
+    let by = |step_ns| {
+        move |flow: &mut FlowEvidence| {
+            flow.rx.flags.insert(Flags::CLOCK_STEP);
+            rx(flow).window.clock_step_ns = Some(step_ns);
+        }
+    };
+    let stepped = by(2_500_000);
+    let result = Case::with(UDP, stepped);
+    assert_eq!(codes(&result.reasons), ["clock_step"]);
+    let figures = (result.reasons[0].value, result.reasons[0].limit);
+    assert_eq!(figures, (Some(0.002_5), Some(0.001)));
+    // What NTP does to a healthy host decides nothing.
+    assert!(Case::with(UDP, by(1_000_000)).checks.valid);
+    let lenient = format!("{UDP}[valid]\nclock_step = \"3ms\"\n");
+    assert!(Case::with(&lenient, stepped).checks.valid);
     let without_delay = Case::with(UDP, |flow| {
         stepped(flow);
         rx(flow).window.delay = None;

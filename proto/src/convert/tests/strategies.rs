@@ -134,7 +134,7 @@ prop_compose! {
         (start_ns, length_ns) in (counted(), counted()),
         counters in counters(),
         (delay, rtt, lateness) in (of(histogram()), of(histogram()), of(histogram())),
-        n in vec(of(counted()), 19),
+        n in vec(of(counted()), 20),
         ttl in of(any::<(u8, u8)>()),
     ) -> Window {
         Window {
@@ -164,6 +164,7 @@ prop_compose! {
             frozen_us: n[17],
             ttl,
             ce: n[18],
+            clock_step_ns: n[19],
         }
     }
 }
