@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, oneshot};
 use weir_common::id::{AgentName, BootId, RunId};
 use weir_common::record::Entry;
+use weir_experiment::plan::Plan;
 
 pub use live::{FlowFigures, LiveView};
 
-use crate::plan::Plan;
 use crate::store::{Appended, Batch, Store, StoreError};
 
 /// Entries that one agent may have in flight beyond what is acknowledged:

@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 use weir_common::assignment::Desired;
 use weir_common::id::AgentName;
 use weir_common::label::Labels;
+use weir_experiment::planner::AgentFacts;
 use weir_proto::types::v1::Inventory;
 
-use crate::planner::AgentFacts;
 use crate::store::AgentRow;
 
 /// Silence after which an agent is suspect: three missed heartbeats.

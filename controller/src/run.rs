@@ -15,6 +15,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use weir_common::id::{AgentName, FlowId, RunId, SessionId};
 use weir_common::record::End;
+use weir_experiment::analysis::ResultDocument;
+use weir_experiment::plan::Plan;
 use weir_runtime::Shutdown;
 
 pub use self::director::Sharing;
@@ -22,9 +24,7 @@ pub use self::error::RunError;
 pub use self::news::Watch;
 
 use self::director::{Command, Director};
-use crate::analysis::ResultDocument;
 use crate::ingest::Ingest;
-use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::store::{AssignmentState, CampaignText, SessionState, Store};
 

@@ -11,8 +11,10 @@ use self::metadata::Workspace;
 use self::tree::{Source, is_test};
 
 /// Import arrows: a crate, and all that it may use of the others (also in its tests).
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("weir-common", &[]),
+    // An agent without a controller plans and judges as the controller does.
+    ("weir-experiment", &["weir-common"]),
     ("weir-wire", &[]),
     ("weir-lab", &[]),
     ("weir-runtime", &["weir-common"]),
@@ -20,11 +22,22 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("weir-engine", &["weir-common", "weir-wire"]),
     (
         "weir-agent",
-        &["weir-engine", "weir-proto", "weir-runtime", "weir-common"],
+        &[
+            "weir-engine",
+            "weir-experiment",
+            "weir-proto",
+            "weir-runtime",
+            "weir-common",
+        ],
     ),
     (
         "weir-controller",
-        &["weir-proto", "weir-runtime", "weir-common"],
+        &[
+            "weir-experiment",
+            "weir-proto",
+            "weir-runtime",
+            "weir-common",
+        ],
     ),
     (
         "weir",
@@ -32,6 +45,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "weir-controller",
             "weir-agent",
             "weir-lab",
+            "weir-experiment",
             "weir-proto",
             "weir-runtime",
             "weir-common",
@@ -45,6 +59,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "weir-agent",
             "weir-engine",
             "weir-lab",
+            "weir-experiment",
             "weir-proto",
             "weir-runtime",
             "weir-common",
@@ -56,21 +71,26 @@ const ARROWS: [(&str, &[&str]); 10] = [
 /// What no crate of the first list may reach, by whatever path.
 const KEPT_OUT: [(&[&str], &[&str]); 2] = [
     (
-        &["weir-common", "weir-wire", "weir-engine", "weir-lab"],
+        &[
+            "weir-common",
+            "weir-experiment",
+            "weir-wire",
+            "weir-engine",
+            "weir-lab",
+        ],
         &["tonic", "prost", "tokio", "hyper", "h2", "rusqlite"],
     ),
     (
-        &["weir-common", "weir-wire"],
+        &["weir-common", "weir-experiment", "weir-wire"],
         &["socket2", "rustix", "mio", "tracing"],
     ),
 ];
 
 /// Source that decides and never touches the world: `now` and facts are handed in.
-const PURE: [&str; 5] = [
+const PURE: [&str; 4] = [
     "common/src/",
+    "common/experiment/src/",
     "common/wire/src/",
-    "controller/src/planner",
-    "controller/src/analysis",
     "controller/src/run/machine",
 ];
 

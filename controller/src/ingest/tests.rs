@@ -19,7 +19,7 @@ fn plan() -> Plan {
         interval_ns: 1_000_000_000,
         linger_ns: 0,
         settle_ns: 0,
-        lost_agent: crate::plan::OnLostAgent::Mark,
+        lost_agent: weir_experiment::plan::OnLostAgent::Mark,
         hosts: Vec::new(),
         phases: Vec::new(),
         sessions: Vec::new(),
@@ -27,7 +27,7 @@ fn plan() -> Plan {
         end_ns: 0,
         records_expected: 40,
         records_at_most: false,
-        load: crate::plan::Load::default(),
+        load: weir_experiment::plan::Load::default(),
         warnings: Vec::new(),
     }
 }

@@ -7,11 +7,11 @@ use std::ops::ControlFlow;
 use weir_common::campaign::Campaign;
 use weir_common::id::{AgentName, FlowId, RunId};
 use weir_common::record::{End, Flags};
+use weir_experiment::analysis::document::Reason;
+use weir_experiment::analysis::{self, Failure, FlowEvidence, ResultDocument};
+use weir_experiment::plan::Plan;
 
 use super::provenance::Provenance;
-use crate::analysis::document::Reason;
-use crate::analysis::{self, Failure, FlowEvidence, ResultDocument};
-use crate::plan::Plan;
 use crate::store::{RecordQuery, RunRow, SessionState, Store, StoreError, Streams};
 
 /// What is known beside the store.

@@ -14,6 +14,8 @@ use weir_common::assignment::StartAt;
 use weir_common::campaign::Campaign;
 use weir_common::id::{AgentName, FlowId, RunId, SessionId};
 use weir_common::record::End;
+use weir_experiment::analysis::ResultDocument;
+use weir_experiment::plan::Plan;
 use weir_proto::controller::v1::{self as pb, watch_response};
 use weir_runtime::HostClock;
 
@@ -22,9 +24,7 @@ use super::error::RunError;
 use super::machine::{Effect, Event, Machine, State};
 use super::news::{News, Watch};
 use super::{AgentNews, progress};
-use crate::analysis::ResultDocument;
 use crate::ingest::Ingest;
-use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::store::{CampaignText, SessionRow, SessionState, Store};
 

@@ -2,8 +2,8 @@
 
 use weir_common::campaign::{Campaign, CampaignError};
 use weir_common::id::RunId;
+use weir_experiment::planner::PlanError;
 
-use crate::planner::PlanError;
 use crate::store::{CampaignText, StoreError};
 
 /// Why something asked of the runs could not be done.

@@ -29,10 +29,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_common::assignment::{Assignment, Desired, Order, StartAt, Target};
 use weir_common::id::{AgentName, FlowId, RunId, SessionId};
 use weir_common::record::End;
+use weir_experiment::plan::{OnLostAgent, Plan, PlannedSession};
 
 pub use self::event::{Effect, Event, State};
 
-use crate::plan::{OnLostAgent, Plan, PlannedSession};
 use crate::store::{AssignmentState, SessionState};
 
 /// How long the other agents are waited for beyond `settle`: a round of

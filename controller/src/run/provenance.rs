@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
+use weir_experiment::plan::Plan;
 
-use crate::plan::Plan;
 use crate::registry::AgentView;
 use crate::store::RunRow;
 

@@ -7,11 +7,11 @@ use weir_common::assignment::{Assignment, StartAt};
 use weir_common::campaign::{self, Campaign};
 use weir_common::id::{AgentName, FlowId, RunId, SessionId};
 use weir_common::record::End;
+use weir_experiment::plan::Plan;
 use weir_proto::types::v1 as pb;
 
 use super::error::RunError;
 use super::machine::Machine;
-use crate::plan::Plan;
 use crate::store::{AssignmentRow, SessionState, Store};
 
 /// An open run as it was left.

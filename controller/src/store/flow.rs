@@ -3,8 +3,7 @@
 use weir_common::assignment::Transport;
 use weir_common::id::{AgentName, FlowId, SessionId};
 use weir_common::record::End;
-
-use crate::plan::{Plan, PlannedFlow};
+use weir_experiment::plan::{Plan, PlannedFlow};
 
 /// What planning gives a run.
 #[derive(Debug, Clone, PartialEq, Default)]

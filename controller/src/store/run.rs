@@ -94,7 +94,7 @@ pub struct RunRow {
     pub start: Option<StartAt>,
     /// Latest planned end of any session from T0, ns; 0 without a plan.
     pub end_ns: u64,
-    /// The [`crate::plan::Plan`] as JSON, once planned.
+    /// The [`weir_experiment::plan::Plan`] as JSON, once planned.
     pub plan_json: Option<String>,
     /// Why it was stopped, if it was.
     pub stop_reason: Option<String>,

@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use weir_proto::controller::v1::watch_response::Event;
 use weir_proto::controller::v1::{FlowProgress, Progress as Rates, RunState, SessionNews};
 
+use weir_experiment::output::is_unreachable;
+
 use super::figure::{RateUnit, clock, date, length};
 use super::table::{Align, Table};
 use super::text::{Put, plural, printable};
@@ -286,11 +288,6 @@ impl Progress {
         }
         lines
     }
-}
-
-/// Whether the code of a failed session says that its target did not answer: routes may still converge.
-pub(crate) fn is_unreachable(code: &str) -> bool {
-    matches!(code, "unreachable" | "refused")
 }
 
 /// The last part of a reason, such as `No route to host`; the code where the reason is empty.

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use weir_common::id::RunId;
+use weir_experiment::analysis::ResultDocument;
 use weir_proto::controller::v1::{self as pb, watch_response};
 
 use super::{Command, Director, Reply};
-use crate::analysis::ResultDocument;
 use crate::run::closing;
 use crate::run::error::RunError;
 use crate::run::provenance::Provenance;

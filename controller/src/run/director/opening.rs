@@ -7,11 +7,11 @@ use std::sync::Arc;
 use weir_common::assignment::Assignment;
 use weir_common::campaign::{self, Campaign};
 use weir_common::id::{AgentName, RunId};
+use weir_experiment::plan::Plan;
+use weir_experiment::planner;
 use weir_proto::controller::v1::watch_response;
 
 use super::{Active, Director, Reply, Sharing, blocking, kernels};
-use crate::plan::Plan;
-use crate::planner;
 use crate::run::closing::{Beside, run_reason};
 use crate::run::error::RunError;
 use crate::run::machine::Machine;

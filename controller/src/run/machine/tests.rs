@@ -5,9 +5,9 @@ mod model;
 
 use weir_common::campaign::file;
 use weir_common::label::Labels;
+use weir_experiment::planner::{self, AgentFacts};
 
 use super::*;
-use crate::planner::{self, AgentFacts};
 
 const SECOND: u64 = 1_000_000_000;
 

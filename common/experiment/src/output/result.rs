@@ -7,42 +7,42 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-use weir_controller::analysis::document::{Flow, ResultDocument, SCHEMA};
+use crate::analysis::document::{Flow, ResultDocument, SCHEMA};
 
 use super::figure::{RateUnit, date, length};
 use super::text::{Put, plural, printable, short_path};
 
 /// Up to so many flows are rows; more become a matrix.
-pub(crate) const ROWS_MOST: usize = 24;
+pub const ROWS_MOST: usize = 24;
 
 /// Where the verdict stands in the second line.
 const VERDICT_COLUMN: usize = 67;
 
 /// What to print besides the document itself.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Shown<'a> {
+pub struct Shown<'a> {
     /// Path of the database, when it is known.
-    pub(crate) database: Option<&'a str>,
+    pub database: Option<&'a str>,
     /// The home directory, for a shorter path.
-    pub(crate) home: Option<&'a str>,
+    pub home: Option<&'a str>,
     /// Every flow, reason and warning, however many.
-    pub(crate) all: bool,
+    pub all: bool,
     /// The commands that come next.
-    pub(crate) next: bool,
+    pub next: bool,
 }
 
 /// Reads a result document.
 ///
 /// # Errors
 /// A sentence, when it is not one that this version knows.
-pub(crate) fn parse(text: &str) -> Result<ResultDocument, String> {
+pub fn parse(text: &str) -> Result<ResultDocument, String> {
     serde_json::from_str(text).map_err(|error| {
         format!("the controller's result is not a {SCHEMA} document ({error}); --json prints it as it is")
     })
 }
 
 /// The lines of the closing table.
-pub(crate) fn lines(document: &ResultDocument, shown: Shown<'_>) -> Vec<String> {
+pub fn lines(document: &ResultDocument, shown: Shown<'_>) -> Vec<String> {
     let mut lines = head(document);
     let unit = RateUnit::fitting(document.flows.iter().flat_map(|flow| {
         [flow.rate_bps, flow.rates_bps.offered]

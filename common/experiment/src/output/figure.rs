@@ -5,7 +5,7 @@ use weir_common::campaign::expect::{Measure, Metric};
 
 /// One unit for a whole column of rates.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct RateUnit {
+pub struct RateUnit {
     name: &'static str,
     bps: f64,
 }
@@ -33,7 +33,7 @@ impl RateUnit {
     /// The unit for rates that stand together: the largest in which the largest rate is at least 1, or a smaller
     /// one for the sake of rates below a tenth of it, as long as the largest stays below a million. Mbit/s
     /// without rates.
-    pub(crate) fn fitting(rates: impl IntoIterator<Item = f64>) -> Self {
+    pub fn fitting(rates: impl IntoIterator<Item = f64>) -> Self {
         let rates: Vec<f64> = rates.into_iter().filter(|&rate| rate > 0.0).collect();
         let largest = rates.iter().copied().fold(0.0, f64::max);
         let smallest = rates.iter().copied().fold(f64::INFINITY, f64::min);
@@ -54,24 +54,24 @@ impl RateUnit {
     }
 
     /// Its name.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         self.name
     }
 
     /// A rate in this unit.
-    pub(crate) fn show(self, bps: f64) -> String {
+    pub fn show(self, bps: f64) -> String {
         number(bps / self.bps)
     }
 }
 
 /// A rate with the unit that fits it.
-pub(crate) fn rate(bps: f64) -> String {
+pub fn rate(bps: f64) -> String {
     let unit = RateUnit::fitting([bps]);
     format!("{} {}", unit.show(bps), unit.name)
 }
 
 /// A number with two decimals, and with as many as three significant digits need below 1. Never 0 for what is not.
-pub(crate) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     let size = value.abs();
     let decimals = if size == 0.0 || size >= 0.995 {
         2
@@ -83,7 +83,7 @@ pub(crate) fn number(value: f64) -> String {
 }
 
 /// A share of 0 to 1 in per cent, without the sign. Only nothing is `0`.
-pub(crate) fn percent(share: f64) -> String {
+pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent == 0.0 {
         "0".to_owned()
@@ -97,12 +97,12 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// A share with its sign: `0.002 %`.
-pub(crate) fn share(share: f64) -> String {
+pub fn share(share: f64) -> String {
     format!("{} %", percent(share))
 }
 
 /// The unit for times of this size in microseconds, and how many of them it has.
-pub(crate) fn time_unit(us: f64) -> (&'static str, f64) {
+pub fn time_unit(us: f64) -> (&'static str, f64) {
     match us {
         us if us >= 10_000_000.0 => ("s", 1e6),
         us if us >= 10_000.0 => ("ms", 1e3),
@@ -111,7 +111,7 @@ pub(crate) fn time_unit(us: f64) -> (&'static str, f64) {
 }
 
 /// A time in microseconds as whole units, with one decimal below 10.
-pub(crate) fn time_in(us: f64, unit: f64) -> String {
+pub fn time_in(us: f64, unit: f64) -> String {
     let value = us / unit;
     if value.abs() < 9.95 && value != 0.0 {
         format!("{value:.1}")
@@ -121,13 +121,13 @@ pub(crate) fn time_in(us: f64, unit: f64) -> String {
 }
 
 /// A measured time with the unit that fits it.
-pub(crate) fn time(us: f64) -> String {
+pub fn time(us: f64) -> String {
     let (name, unit) = time_unit(us);
     format!("{} {name}", time_in(us, unit))
 }
 
 /// A length of the experiment: `2 min 3 s`, `1 h 5 min`, `0.5 s`.
-pub(crate) fn length(seconds: f64) -> String {
+pub fn length(seconds: f64) -> String {
     if seconds < 60.0 {
         let tenths = (seconds * 10.0).round();
         return if tenths % 10.0 == 0.0 {
@@ -149,7 +149,7 @@ pub(crate) fn length(seconds: f64) -> String {
 }
 
 /// A clock for progress: `0:07`, `12:34`, `1:02:03`.
-pub(crate) fn clock(seconds: f64) -> String {
+pub fn clock(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
     let (hours, minutes, rest) = (whole / 3_600, whole / 60 % 60, whole % 60);
     if hours > 0 {
@@ -160,7 +160,7 @@ pub(crate) fn clock(seconds: f64) -> String {
 }
 
 /// Bytes with an SI prefix.
-pub(crate) fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     let size = count as f64;
     match count {
         0..1_000 => format!("{count} B"),
@@ -171,13 +171,13 @@ pub(crate) fn bytes(count: u64) -> String {
 }
 
 /// An instant of the wall clock in UTC: `Mon Nov 23 14:58:00 UTC 2026`; `None` outside of the calendar.
-pub(crate) fn date(unix_ns: i64) -> Option<String> {
+pub fn date(unix_ns: i64) -> Option<String> {
     let instant = jiff::Timestamp::from_nanosecond(i128::from(unix_ns)).ok()?;
     Some(instant.strftime("%a %b %e %H:%M:%S UTC %Y").to_string())
 }
 
 /// A measured value of an expectation's metric, in the metric's unit.
-pub(crate) fn measured(that: &str, value: f64) -> String {
+pub fn measured(that: &str, value: f64) -> String {
     let name = that.split_whitespace().next().unwrap_or(that);
     match Metric::from_name(name).map(Metric::measure) {
         Some(Measure::Share) => share(value),

@@ -1,9 +1,8 @@
 //! Why a run is what its verdict says: missing rows, reasons, warnings, expectations.
 
-use weir_controller::analysis::document::{ExpectationResult, Reason, ResultDocument};
+use crate::analysis::document::{ExpectationResult, Reason, ResultDocument};
 
 use crate::output::figure::measured;
-use crate::output::progress;
 use crate::output::text::{Put, printable};
 
 /// So many lines of a kind are shown unless all are asked for.
@@ -31,7 +30,7 @@ pub(super) fn is_unreachable(document: &ResultDocument) -> bool {
     document
         .reasons
         .iter()
-        .any(|reason| progress::is_unreachable(&reason.code))
+        .any(|reason| crate::output::is_unreachable(&reason.code))
 }
 
 fn bounded(mut lines: Vec<String>, all: bool) -> Vec<String> {

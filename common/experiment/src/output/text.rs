@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 /// The text with everything escaped that a terminal would obey rather than show: control characters, and the
 /// marks that turn the direction of writing. Names and reasons come from hosts under test, which may be hostile.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() || turns_direction(c) {
@@ -17,7 +17,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// Writing into a string that is built in parts.
-pub(crate) trait Put {
+pub trait Put {
     /// Appends formatted text.
     fn put(&mut self, text: fmt::Arguments<'_>);
 }
@@ -35,7 +35,7 @@ fn turns_direction(c: char) -> bool {
 }
 
 /// The text cut to `most` characters, with an ellipsis where something is missing.
-pub(crate) fn cut(text: &str, most: usize) -> String {
+pub fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
@@ -45,7 +45,7 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
 }
 
 /// `1 flow`, `2 flows`.
-pub(crate) fn plural(count: usize, what: &str) -> String {
+pub fn plural(count: usize, what: &str) -> String {
     if count == 1 {
         format!("1 {what}")
     } else {
@@ -54,7 +54,7 @@ pub(crate) fn plural(count: usize, what: &str) -> String {
 }
 
 /// The path with the home directory as `~`, for reading.
-pub(crate) fn short_path(path: &str, home: Option<&str>) -> String {
+pub fn short_path(path: &str, home: Option<&str>) -> String {
     let inside = home
         .filter(|home| home.len() > 1)
         .and_then(|home| path.strip_prefix(home))

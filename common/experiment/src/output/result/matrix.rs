@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::analysis::document::{Flow, ResultDocument, Set};
 use serde_json::Value;
-use weir_controller::analysis::document::{Flow, ResultDocument, Set};
 
 use super::flows;
 use crate::output::figure::{RateUnit, percent, share};

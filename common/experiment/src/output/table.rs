@@ -4,7 +4,7 @@ use super::text::printable;
 
 /// Which side of a column its values stand at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Align {
+pub enum Align {
     /// Words.
     Left,
     /// Numbers.
@@ -13,14 +13,14 @@ pub(crate) enum Align {
 
 /// A table that is printed when it is complete, so that its columns fit.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub struct Table {
     columns: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these heads; units belong into them.
-    pub(crate) fn new(columns: impl IntoIterator<Item = (impl Into<String>, Align)>) -> Self {
+    pub fn new(columns: impl IntoIterator<Item = (impl Into<String>, Align)>) -> Self {
         Self {
             columns: columns
                 .into_iter()
@@ -31,13 +31,13 @@ impl Table {
     }
 
     /// Adds a row. Cells are escaped; missing ones are empty.
-    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl AsRef<str>>) {
+    pub fn row(&mut self, cells: impl IntoIterator<Item = impl AsRef<str>>) {
         let cells = cells.into_iter().map(|cell| printable(cell.as_ref()));
         self.rows.push(cells.collect());
     }
 
     /// The lines, the heads first. No line ends with a space.
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let heads: Vec<String> = self.columns.iter().map(|(head, _)| head.clone()).collect();
         let widths: Vec<usize> = (0..heads.len())
             .map(|column| {

@@ -1,6 +1,6 @@
 //! A row per flow.
 
-use weir_controller::analysis::document::Flow;
+use crate::analysis::document::Flow;
 
 use crate::output::figure::{RateUnit, bytes, percent, time_in, time_unit};
 use crate::output::table::{Align, Table};
