@@ -69,9 +69,12 @@ fn collect(directory: &Path, into: &mut Vec<PathBuf>) {
         let Ok(kind) = entry.file_type() else {
             continue;
         };
+        if entry.file_name() == ".git" {
+            continue; // a file in a second work tree
+        }
         if kind.is_file() {
             into.push(path);
-        } else if kind.is_dir() && entry.file_name() != ".git" && !is_build(&path) {
+        } else if kind.is_dir() && !is_build(&path) {
             collect(&path, into);
         }
     }
