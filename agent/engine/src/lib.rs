@@ -9,11 +9,15 @@
 //!        └─ link (one per peer): the closing exchange
 //! ```
 //!
+//! A stream is a state machine (`generator`, `receiver`) that `drive` calls when
+//! there is something to do.
+//!
 //! Pure cores take instants and events ([`pacer`], [`arrival`], `meter`); the
 //! threads around them do the waiting. No packet allocates, locks or logs.
 
 pub mod arrival;
 pub mod clock;
+mod drive;
 pub mod engine;
 mod generator;
 mod link;

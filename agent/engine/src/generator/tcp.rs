@@ -4,46 +4,103 @@
 //! Metrics: offered and written bytes, time without room in the socket, and
 //! TCP_INFO at the end of every row.
 
+use std::os::fd::{AsFd, BorrowedFd};
+
 use weir_common::assignment::{Arrival as Law, Rate, Segment, Transport};
 use weir_common::record::{DataPath, Ending, TcpColumns};
 use weir_wire::link::CohortSpan;
 
 use super::{SegmentEnd, close_segment, draw_stream, pacing_name, rng_name, share};
 use crate::arrival::{Arrival, ArrivalError, MeanSpacing};
+use crate::drive::{self, Next, Scratch};
 use crate::meter::host::HostMeter;
 use crate::meter::sending::{Fate, RowEnd, SendMeter};
 use crate::pacer::{Limits, StreamAction, StreamPacer, write_quantum};
 use crate::session::StreamContext;
-use crate::socket::{TcpConnection, TcpInfo, Transfer, Woke};
-use crate::wait::{wait_until, wait_writable};
+use crate::socket::{TcpConnection, TcpInfo, Transfer};
 
 /// The block that every write is cut from. Beyond 1 MiB a larger write gains
 /// nothing.
 static BLOCK: [u8; 1 << 20] = [0x57; 1 << 20];
 
-/// Runs a stream through all its segments, then finishes the connection.
-pub(crate) fn run(context: &StreamContext, connection: &TcpConnection, setup_us: Option<u64>) {
-    let rate = context.session.traffic().rate;
-    let path = DataPath {
-        call: "write".to_owned(),
-        pacing: Some(pacing_name(rate).to_owned()),
-        cc: connection.congestion_control().ok(),
-        setup_us,
-        rng: rng_name(context),
-        ..DataPath::default()
-    };
-    let mut stream = Stream {
-        context,
-        connection,
-        position: 0,
-        host: HostMeter::new(),
-        info: Sampled::default(),
-    };
-    let segments = context.segments();
-    for (at, segment) in segments.iter().enumerate() {
-        let mut writing = Writing::new(&stream, at, *segment);
-        let end = stream.segment(&mut writing, at, *segment);
-        if at + 1 == segments.len() {
+/// A stream on its way through all its segments; then its connection is finished.
+pub(crate) struct Generator {
+    stream: Stream,
+    path: DataPath,
+    /// The segment under way.
+    at: usize,
+    phase: Phase,
+}
+
+/// Where the segment under way stands.
+enum Phase {
+    /// Not looked at yet.
+    Ahead,
+    /// Waits for its start.
+    Waiting(Writing, Schedule),
+    Writing(Writing, Schedule),
+}
+
+/// How the bytes of a segment are written.
+enum Schedule {
+    Paced {
+        pacer: StreamPacer,
+        /// What the pacer has asked for so far and the meter knows of.
+        offered: u64,
+    },
+    AllOut,
+    /// Not at all.
+    Problem(String),
+}
+
+impl Generator {
+    /// A stream with its connection.
+    pub(crate) fn new(
+        context: StreamContext,
+        connection: TcpConnection,
+        setup_us: Option<u64>,
+    ) -> Self {
+        let path = DataPath {
+            call: "write".to_owned(),
+            pacing: Some(pacing_name(context.session.traffic().rate).to_owned()),
+            cc: connection.congestion_control().ok(),
+            setup_us,
+            rng: rng_name(&context),
+            ..DataPath::default()
+        };
+        let stream = Stream {
+            context,
+            connection,
+            position: 0,
+            host: HostMeter::new(),
+            info: Sampled::default(),
+            wake_ns: None,
+            full_ns: None,
+        };
+        Self {
+            stream,
+            path,
+            at: 0,
+            phase: Phase::Ahead,
+        }
+    }
+
+    fn prepare(&self, segment: Segment) -> Phase {
+        let writing = Writing::new(&self.stream, self.at, segment);
+        let schedule = match schedule(&self.stream.context, self.at, writing.limits) {
+            Ok(Some(pacer)) => Schedule::Paced { pacer, offered: 0 },
+            Ok(None) => Schedule::AllOut,
+            Err(error) => Schedule::Problem(format!("pace writes: {error}")),
+        };
+        Phase::Waiting(writing, schedule)
+    }
+
+    /// Closes the segment under way, and the rest if the connection is broken.
+    fn close(&mut self, mut writing: Writing, segment: Segment, over: Over) {
+        let end = self.stream.finish(&mut writing, segment, over);
+        let (context, connection) = (&self.stream.context, &self.stream.connection);
+        let segments = context.segments().len();
+        if self.at + 1 == segments {
             // What was written is delivered, then the end. An error here is that
             // of a connection whose failure was told already.
             let _told = connection.finish();
@@ -51,35 +108,78 @@ pub(crate) fn run(context: &StreamContext, connection: &TcpConnection, setup_us:
         let path = DataPath {
             buffer_bytes: connection.buffer_bytes().ok().map(|(send, _)| send as u64),
             mss: connection.info().ok().map(|info| u64::from(info.snd_mss)),
-            ..path.clone()
+            ..self.path.clone()
         };
         let broken = match &end.ending {
             Ending::Failed { .. } => Some(end.ending.clone()),
             _ => None,
         };
-        close_segment(
-            context,
-            at,
-            &writing.meter,
-            end,
-            writing.cohorts,
-            path,
-            None,
-        );
+        let Writing { meter, cohorts, .. } = &writing;
+        close_segment(context, self.at, meter, end, *cohorts, path, None);
+        self.at += 1;
         if let Some(ending) = broken {
-            context.close_rest(at + 1, &ending);
-            return;
+            context.close_rest(self.at, &ending);
+            self.at = segments;
         }
     }
 }
 
-struct Stream<'a> {
-    context: &'a StreamContext,
-    connection: &'a TcpConnection,
+impl drive::Stream for Generator {
+    fn step(&mut self, now_ns: u64, _scratch: &mut Scratch) -> Next {
+        let Some(segment) = self.stream.context.segments().get(self.at).copied() else {
+            return Next::Done;
+        };
+        let stopped = self.stream.context.run.is_stopped();
+        match &mut self.phase {
+            Phase::Ahead => {
+                self.phase = self.prepare(segment);
+                Next::Again
+            }
+            Phase::Waiting(writing, _) if now_ns < writing.limits.start_ns && !stopped => {
+                Next::At(writing.limits.start_ns)
+            }
+            Phase::Waiting(..) => {
+                // The host's figures between segments belong to no row.
+                self.stream.host.sample();
+                self.stream.host.take_frozen_ns();
+                self.stream.columns();
+                if let Phase::Waiting(writing, schedule) =
+                    std::mem::replace(&mut self.phase, Phase::Ahead)
+                {
+                    self.phase = Phase::Writing(writing, schedule);
+                }
+                Next::Again
+            }
+            Phase::Writing(writing, schedule) => {
+                let over = match self.stream.go_on(writing, schedule, segment, now_ns) {
+                    Ok(next) => return next,
+                    Err(over) => over,
+                };
+                if let Phase::Writing(writing, _) = std::mem::replace(&mut self.phase, Phase::Ahead)
+                {
+                    self.close(writing, segment, over);
+                }
+                Next::Again
+            }
+        }
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.connection.as_fd()
+    }
+}
+
+struct Stream {
+    context: StreamContext,
+    connection: TcpConnection,
     /// Bytes written in all segments.
     position: u64,
     host: HostMeter,
     info: Sampled,
+    /// When the stream was to be woken for its next write.
+    wake_ns: Option<u64>,
+    /// Since when it waits for room in the socket.
+    full_ns: Option<u64>,
 }
 
 /// One segment under way.
@@ -94,8 +194,8 @@ struct Writing {
 }
 
 impl Writing {
-    fn new(stream: &Stream<'_>, at: usize, segment: Segment) -> Self {
-        let context = stream.context;
+    fn new(stream: &Stream, at: usize, segment: Segment) -> Self {
+        let context = &stream.context;
         let meter = SendMeter::new(Transport::Tcp, segment, context.run.assignment.interval_ns);
         let cohort = |measured: u8| CohortSpan {
             cohort: (at as u8) << 1 | measured,
@@ -140,7 +240,7 @@ impl Writing {
     }
 }
 
-/// Why a hot loop ended.
+/// Why a segment ended.
 #[derive(Debug)]
 enum Over {
     /// The segment's time is over.
@@ -151,119 +251,103 @@ enum Over {
     Broken(String),
 }
 
-impl Stream<'_> {
-    fn segment(&mut self, writing: &mut Writing, at: usize, segment: Segment) -> SegmentEnd {
-        let context = self.context;
-        let start_ns = context.host_ns(segment.start_ns);
-        let stopped = context.run.is_stopped()
-            || wait_until(context.clock(), &context.run.stop, start_ns) == Woke::Stopped;
-        self.host.sample();
-        self.host.take_frozen_ns();
-        self.columns();
-        let over = if stopped {
-            Over::Stopped
-        } else {
-            match schedule(context, at, writing.limits) {
-                Ok(Some(pacer)) => self.paced(writing, segment, pacer),
-                Ok(None) => self.all_out(writing, segment),
-                Err(error) => Over::Broken(format!("pace writes: {error}")),
-            }
-        };
-        self.finish(writing, segment, over)
+impl Stream {
+    /// One step of a segment.
+    #[inline]
+    fn go_on(
+        &mut self,
+        writing: &mut Writing,
+        schedule: &mut Schedule,
+        segment: Segment,
+        now_ns: u64,
+    ) -> Result<Next, Over> {
+        if let Some(wake_ns) = self.wake_ns.take() {
+            self.host.woke(wake_ns, now_ns);
+        }
+        if let Some(full_ns) = self.full_ns.take() {
+            writing.meter.held_back(now_ns.saturating_sub(full_ns));
+        }
+        if self.context.run.is_stopped() {
+            return Err(Over::Stopped);
+        }
+        let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
+        if from_t0_ns >= segment.end_ns() {
+            return Err(Over::Time);
+        }
+        while from_t0_ns >= writing.cut_ns {
+            self.cut(writing);
+        }
+        match schedule {
+            Schedule::AllOut => self.all_out(writing, now_ns),
+            Schedule::Paced { pacer, offered } => self.paced(writing, pacer, offered, now_ns),
+            Schedule::Problem(reason) => Err(Over::Broken(std::mem::take(reason))),
+        }
     }
 
-    /// The hot loop without a schedule.
-    fn all_out(&mut self, writing: &mut Writing, segment: Segment) -> Over {
+    /// A step without a schedule.
+    #[inline]
+    fn all_out(&mut self, writing: &mut Writing, now_ns: u64) -> Result<Next, Over> {
         let size = match self.context.session.traffic().size {
             0 => BLOCK.len(),
             size => (size as usize).min(BLOCK.len()),
         };
-        loop {
-            let now_ns = match self.look(writing, segment) {
-                Ok(now_ns) => now_ns,
-                Err(over) => return over,
-            };
-            let ask = writing.left().min(size as u64);
-            if ask == 0 {
-                return Over::Bytes;
+        let ask = writing.left().min(size as u64);
+        if ask == 0 {
+            return Err(Over::Bytes);
+        }
+        let (written, next) = self.write(writing, ask, now_ns)?;
+        let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
+        writing.count(Fate::Offered, written, from_t0_ns);
+        Ok(next)
+    }
+
+    /// A step of a rate.
+    #[inline]
+    fn paced(
+        &mut self,
+        writing: &mut Writing,
+        pacer: &mut StreamPacer,
+        offered: &mut u64,
+        now_ns: u64,
+    ) -> Result<Next, Over> {
+        let action = pacer.next(now_ns);
+        let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
+        let asked = pacer.offered_bytes() - *offered;
+        writing.count(Fate::Offered, asked, from_t0_ns);
+        *offered = pacer.offered_bytes();
+        let cut_ns = self.context.host_ns(writing.cut_ns);
+        match action {
+            StreamAction::Write(bytes) => {
+                let ask = bytes.min(BLOCK.len() as u64);
+                let (written, next) = self.write(writing, ask, now_ns)?;
+                pacer.wrote(written);
+                Ok(next)
             }
-            match self.write(writing, ask, now_ns) {
-                Ok(written) => writing.count(Fate::Offered, written, now_ns),
-                Err(over) => return over,
+            StreamAction::WaitUntil(due_ns) => {
+                let until_ns = due_ns.min(cut_ns);
+                self.wake_ns = Some(until_ns);
+                Ok(Next::At(until_ns))
             }
+            StreamAction::Done if writing.left() == 0 => Err(Over::Bytes),
+            // All that fits the time is written; rows go on to its end.
+            StreamAction::Done => Ok(Next::At(cut_ns)),
         }
     }
 
-    /// The hot loop of a rate.
-    fn paced(&mut self, writing: &mut Writing, segment: Segment, mut pacer: StreamPacer) -> Over {
-        let context = self.context;
-        let mut offered = 0;
-        loop {
-            let now_ns = match self.look(writing, segment) {
-                Ok(now_ns) => now_ns,
-                Err(over) => return over,
-            };
-            let action = pacer.next(context.host_ns(now_ns));
-            writing.count(Fate::Offered, pacer.offered_bytes() - offered, now_ns);
-            offered = pacer.offered_bytes();
-            match action {
-                StreamAction::Write(bytes) => {
-                    match self.write(writing, bytes.min(BLOCK.len() as u64), now_ns) {
-                        Ok(written) => pacer.wrote(written),
-                        Err(over) => return over,
-                    }
-                }
-                StreamAction::WaitUntil(due_ns) => {
-                    let until_ns = due_ns.min(context.host_ns(writing.cut_ns));
-                    wait_until(context.clock(), &context.run.stop, until_ns);
-                    self.host.woke(until_ns, context.clock().now_ns());
-                }
-                StreamAction::Done if writing.left() == 0 => return Over::Bytes,
-                StreamAction::Done => {
-                    // All that fits the time is written; rows go on to its end.
-                    let until_ns = context.host_ns(writing.cut_ns);
-                    wait_until(context.clock(), &context.run.stop, until_ns);
-                }
-            }
-        }
-    }
-
-    /// Cuts the rows that are due and says what time it is, unless it is over.
-    fn look(&mut self, writing: &mut Writing, segment: Segment) -> Result<u64, Over> {
-        if self.context.run.is_stopped() {
-            return Err(Over::Stopped);
-        }
-        let now_ns = self.context.now_ns();
-        if now_ns >= segment.end_ns() {
-            return Err(Over::Time);
-        }
-        while now_ns >= writing.cut_ns {
-            self.cut(writing);
-        }
-        Ok(now_ns)
-    }
-
-    /// Writes up to `ask` bytes, or waits for room; how many were written.
-    fn write(&mut self, writing: &mut Writing, ask: u64, now_ns: u64) -> Result<u64, Over> {
-        let context = self.context;
+    /// Writes up to `ask` bytes; how many were written, and whether there is room
+    /// for more.
+    #[inline]
+    fn write(&mut self, writing: &mut Writing, ask: u64, now_ns: u64) -> Result<(u64, Next), Over> {
         match self.connection.write(&BLOCK[..ask as usize]) {
             Ok(Transfer::Moved(count)) => {
                 self.position += count as u64;
-                writing.count(Fate::Sent, count as u64, now_ns);
-                Ok(count as u64)
+                let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
+                writing.count(Fate::Sent, count as u64, from_t0_ns);
+                Ok((count as u64, Next::Again))
             }
             Ok(_) => {
-                let until_ns = context.host_ns(writing.cut_ns);
-                wait_writable(
-                    context.clock(),
-                    self.connection,
-                    Some(&context.run.stop),
-                    until_ns,
-                );
-                writing
-                    .meter
-                    .held_back(context.now_ns().saturating_sub(now_ns));
-                Ok(0)
+                self.full_ns = Some(now_ns);
+                Ok((0, Next::Writable(self.context.host_ns(writing.cut_ns))))
             }
             Err(error) => Err(Over::Broken(crate::session::describe(&error))),
         }
@@ -305,10 +389,9 @@ impl Stream<'_> {
     }
 
     fn finish(&mut self, writing: &mut Writing, segment: Segment, over: Over) -> SegmentEnd {
-        let context = self.context;
         let ended_ns = match over {
             Over::Time => segment.end_ns(),
-            _ => context.now_ns().min(segment.end_ns()),
+            _ => self.context.now_ns().min(segment.end_ns()),
         };
         if ended_ns > segment.start_ns {
             while !writing.meter.is_last_row() && writing.cut_ns <= ended_ns {
@@ -317,11 +400,11 @@ impl Stream<'_> {
             let end = self.row_end();
             let row = writing.meter.finish(ended_ns, end);
             let at = usize::from(writing.cohorts[0].cohort >> 1);
-            context.session.flows[at].row(context.stream, row);
+            self.context.session.flows[at].row(self.context.stream, row);
         }
         let ending = match over {
             Over::Time | Over::Bytes => Ending::Completed,
-            Over::Stopped => context.ending(),
+            Over::Stopped => self.context.ending(),
             Over::Broken(reason) => Ending::Failed { reason },
         };
         SegmentEnd {

@@ -3,6 +3,8 @@
 //!
 //! Metrics: offered, tx (with egress), behind, blocked, refused, lateness.
 
+use std::os::fd::{AsFd, BorrowedFd};
+
 use weir_common::assignment::{Arrival as Law, Rate, Segment, Transport};
 use weir_common::record::DataPath;
 use weir_wire::link::CohortSpan;
@@ -10,39 +12,92 @@ use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind, SHORT_LENGTH};
 
 use super::{SegmentEnd, close_segment, draw_stream, pacing_name, rng_name, share};
 use crate::arrival::{Arrival, ArrivalError, MeanSpacing};
+use crate::drive::{self, Next, Scratch};
 use crate::meter::host::HostMeter;
 use crate::meter::sending::{Fate, RowEnd, SendMeter};
 use crate::pacer::{Action, AllOut, AllOutAction, Departure, Limits, Pacer, PacketSize};
 use crate::session::StreamContext;
-use crate::socket::{BundleOutcome, Refusal, SendOutcome, UdpSocket, Woke, max_bundle};
-use crate::wait::{wait_until, wait_writable};
+use crate::socket::{BundleOutcome, Refusal, SendOutcome, UdpSocket, max_bundle};
 
-/// Runs a stream through all its segments.
-pub(crate) fn run(
-    context: &StreamContext,
-    socket: &UdpSocket,
-    (control_packets, buffer, _gro): (u64, Option<(u64, bool)>, bool),
+/// A stream on its way through all its segments.
+pub(crate) struct Generator {
+    stream: Stream,
     setup_us: Option<u64>,
-) {
-    let traffic = context.session.traffic();
-    let all_out = traffic.rate == Rate::Max;
-    let bundles = all_out && socket.enable_bundles();
-    let most = if all_out { max_bundle(traffic.size) } else { 1 };
-    let mut stream = Stream {
-        context,
-        socket,
-        payload: payload(traffic.size as usize * most as usize),
-        sequence: 0,
-        host: HostMeter::new(),
-        buffer,
-    };
-    for (at, segment) in context.segments().iter().enumerate() {
-        let control = if at == 0 { control_packets } else { 0 };
-        let mut sending = Sending::new(&stream, at, *segment, control);
-        let end = stream.segment(&mut sending, at, *segment);
-        let call = match (all_out, bundles && socket.bundles()) {
-            (true, true) => "gso",
-            _ => "send",
+    control_packets: u64,
+    /// The segment under way.
+    at: usize,
+    phase: Phase,
+}
+
+/// Where the segment under way stands.
+enum Phase {
+    /// Not looked at yet.
+    Ahead,
+    /// Waits for its start.
+    Waiting(Sending, Schedule),
+    Sending(Sending, Schedule),
+}
+
+/// What is left of a segment.
+enum Schedule {
+    Paced(Pacer<Turns>),
+    AllOut(AllOut),
+    /// Nothing more to send, or nothing at all for a reason: rows go on to the end.
+    Rest(Option<String>),
+}
+
+impl Generator {
+    /// A stream with its connected socket; `control_packets` were sent before T0.
+    pub(crate) fn new(
+        context: StreamContext,
+        socket: UdpSocket,
+        (control_packets, buffer, _gro): (u64, Option<(u64, bool)>, bool),
+        setup_us: Option<u64>,
+    ) -> Self {
+        let traffic = context.session.traffic();
+        let all_out = traffic.rate == Rate::Max;
+        let gso = all_out && socket.enable_bundles();
+        let most = if all_out { max_bundle(traffic.size) } else { 1 };
+        let payload = payload(traffic.size as usize * most as usize);
+        let stream = Stream {
+            context,
+            socket,
+            gso,
+            payload,
+            sequence: 0,
+            host: HostMeter::new(),
+            buffer,
+            wake_ns: None,
+            full_ns: None,
+        };
+        Self {
+            stream,
+            setup_us,
+            control_packets,
+            at: 0,
+            phase: Phase::Ahead,
+        }
+    }
+
+    fn prepare(&self, segment: Segment) -> Phase {
+        let control = if self.at == 0 {
+            self.control_packets
+        } else {
+            0
+        };
+        let sending = Sending::new(&self.stream, self.at, segment, control);
+        let schedule = self.stream.schedule(&sending, self.at);
+        Phase::Waiting(sending, schedule)
+    }
+
+    fn close(&mut self, mut sending: Sending, segment: Segment, problem: Option<String>) {
+        let stream = &mut self.stream;
+        let end = stream.finish(&mut sending, segment, problem);
+        let traffic = stream.context.session.traffic();
+        let call = if stream.gso && stream.socket.bundles() {
+            "gso"
+        } else {
+            "send"
         };
         let path = DataPath {
             call: call.to_owned(),
@@ -50,22 +105,89 @@ pub(crate) fn run(
             pacing: Some(pacing_name(traffic.rate).to_owned()),
             buffer_bytes: stream.buffer.map(|(bytes, _)| bytes),
             buffer_forced: stream.buffer.map(|(_, forced)| forced),
-            setup_us,
-            rng: rng_name(context),
+            setup_us: self.setup_us,
+            rng: rng_name(&stream.context),
             ..DataPath::default()
         };
+        let control = if self.at == 0 {
+            self.control_packets
+        } else {
+            0
+        };
         let Sending { meter, cohorts, .. } = &sending;
-        close_segment(context, at, meter, end, *cohorts, path, Some(control));
+        let context = &stream.context;
+        close_segment(context, self.at, meter, end, *cohorts, path, Some(control));
+        self.at += 1;
     }
 }
 
-struct Stream<'a> {
-    context: &'a StreamContext,
-    socket: &'a UdpSocket,
+impl drive::Stream for Generator {
+    fn step(&mut self, now_ns: u64, _scratch: &mut Scratch) -> Next {
+        let Some(segment) = self.stream.context.segments().get(self.at).copied() else {
+            return Next::Done;
+        };
+        let stopped = self.stream.context.run.is_stopped();
+        match &mut self.phase {
+            Phase::Ahead => {
+                self.phase = self.prepare(segment);
+                Next::Again
+            }
+            Phase::Waiting(sending, _) if now_ns < sending.limits.start_ns && !stopped => {
+                Next::At(sending.limits.start_ns)
+            }
+            Phase::Waiting(..) => {
+                // The host's figures between segments belong to no row.
+                self.stream.host.sample();
+                self.stream.host.take_frozen_ns();
+                if let Phase::Waiting(sending, schedule) =
+                    std::mem::replace(&mut self.phase, Phase::Ahead)
+                {
+                    self.phase = Phase::Sending(sending, schedule);
+                }
+                Next::Again
+            }
+            Phase::Sending(sending, schedule) => {
+                self.stream.woke(sending, now_ns);
+                let next = if stopped {
+                    None
+                } else {
+                    self.stream.go_on(sending, schedule, segment, now_ns)
+                };
+                if let Some(next) = next {
+                    return next;
+                }
+                if let Phase::Sending(sending, schedule) =
+                    std::mem::replace(&mut self.phase, Phase::Ahead)
+                {
+                    let problem = match schedule {
+                        Schedule::Rest(problem) => problem,
+                        Schedule::Paced(_) | Schedule::AllOut(_) => None,
+                    };
+                    self.close(sending, segment, problem);
+                }
+                Next::Again
+            }
+        }
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.socket.as_fd()
+    }
+}
+
+struct Stream {
+    context: StreamContext,
+    socket: UdpSocket,
+    /// Bundles were asked for, and the kernel has them.
+    gso: bool,
     payload: Vec<u8>,
     sequence: u64,
     host: HostMeter,
     buffer: Option<(u64, bool)>,
+    /// When the stream was to be woken for its next departure.
+    wake_ns: Option<u64>,
+    /// Since when it waits for room in the socket.
+    full_ns: Option<u64>,
 }
 
 /// One segment under way.
@@ -83,8 +205,8 @@ struct Sending {
 }
 
 impl Sending {
-    fn new(stream: &Stream<'_>, at: usize, segment: Segment, control: u64) -> Self {
-        let context = stream.context;
+    fn new(stream: &Stream, at: usize, segment: Segment, control: u64) -> Self {
+        let context = &stream.context;
         let traffic = context.session.traffic();
         let mut meter = SendMeter::new(Transport::Udp, segment, context.run.assignment.interval_ns);
         meter.control(control);
@@ -154,66 +276,84 @@ impl Sending {
     }
 }
 
-impl Stream<'_> {
-    fn segment(&mut self, sending: &mut Sending, at: usize, segment: Segment) -> SegmentEnd {
-        let context = self.context;
-        let (clock, stop) = (context.clock(), &context.run.stop);
-        let mut problem = None;
-        let start_ns = context.host_ns(segment.start_ns);
-        let stopped =
-            context.run.is_stopped() || wait_until(clock, stop, start_ns) == Woke::Stopped;
-        let traffic = context.session.traffic();
-        // The host's figures between segments belong to no row.
-        self.host.sample();
-        self.host.take_frozen_ns();
-        if !stopped {
-            match schedule(context, at) {
-                Ok(Some((arrival, offset_ns))) => {
-                    let floor = if traffic.size as usize >= LENGTH {
-                        LENGTH
-                    } else {
-                        SHORT_LENGTH
-                    };
-                    let size = PacketSize::new(traffic.size, floor as u32);
-                    let arrival = arrival.map(move |ns| ns.saturating_add(offset_ns));
-                    self.paced(sending, Pacer::new(arrival, size, sending.limits));
-                }
-                Ok(None) => self.all_out(sending),
-                Err(error) => problem = Some(format!("pace packets: {error}")),
-            }
+impl Stream {
+    /// The departures of a segment, put off so that the streams of a constant law
+    /// take turns.
+    fn schedule(&self, sending: &Sending, at: usize) -> Schedule {
+        let size = self.context.session.traffic().size;
+        let floor = if size as usize >= LENGTH {
+            LENGTH
+        } else {
+            SHORT_LENGTH
+        };
+        let size = PacketSize::new(size, floor as u32);
+        match schedule(&self.context, at) {
+            Ok(Some(turns)) => Schedule::Paced(Pacer::new(turns, size, sending.limits)),
+            Ok(None) => Schedule::AllOut(AllOut::new(size, sending.limits)),
+            Err(error) => Schedule::Rest(Some(format!("pace packets: {error}"))),
         }
-        if !context.run.is_stopped() && !sending.is_used_up() {
-            self.wait_for_end(sending, segment);
-        }
-        self.finish(sending, segment, problem)
     }
 
-    /// The hot loop of a schedule: wait, send, count.
-    fn paced(&mut self, sending: &mut Sending, mut pacer: Pacer<impl Iterator<Item = u64>>) {
-        let context = self.context;
-        let (clock, run) = (context.clock(), &*context.run);
-        while !run.is_stopped() {
-            let now_ns = clock.now_ns();
-            let from_t0_ns = now_ns.saturating_sub(context.t0_ns);
-            if from_t0_ns >= sending.cut_ns {
-                self.cut(sending);
-                continue;
-            }
-            match pacer.next(now_ns) {
-                Action::Send(departure) => self.depart(sending, departure, now_ns),
-                Action::Behind(Departure { due_ns, bytes }) => {
-                    let due_ns = due_ns.saturating_sub(context.t0_ns);
-                    let measured = sending.meter.is_measured(due_ns);
-                    sending.count(Fate::Behind, 1, u64::from(bytes), measured);
-                }
-                Action::WaitUntil(due_ns) => {
-                    let until_ns = due_ns.min(context.host_ns(sending.cut_ns));
-                    wait_until(clock, &run.stop, until_ns);
-                    self.host.woke(until_ns, clock.now_ns());
-                }
-                Action::Done => return,
-            }
+    /// A wait is over: how late, and how long it was for want of room.
+    #[inline]
+    fn woke(&mut self, sending: &mut Sending, now_ns: u64) {
+        if let Some(wake_ns) = self.wake_ns.take() {
+            self.host.woke(wake_ns, now_ns);
         }
+        if let Some(full_ns) = self.full_ns.take() {
+            sending.meter.held_back(now_ns.saturating_sub(full_ns));
+        }
+    }
+
+    /// One step of a segment; `None` when it is over.
+    #[inline]
+    fn go_on(
+        &mut self,
+        sending: &mut Sending,
+        schedule: &mut Schedule,
+        segment: Segment,
+        now_ns: u64,
+    ) -> Option<Next> {
+        let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
+        if from_t0_ns >= sending.cut_ns {
+            self.cut(sending);
+            return Some(Next::Again);
+        }
+        let next = match schedule {
+            Schedule::Paced(pacer) => self.paced(sending, pacer, now_ns),
+            Schedule::AllOut(pacer) => self.all_out(sending, pacer, now_ns),
+            Schedule::Rest(_) => return self.rest(sending, segment, now_ns),
+        };
+        if next.is_none() && !sending.is_used_up() {
+            *schedule = Schedule::Rest(None);
+            return Some(Next::Again);
+        }
+        next
+    }
+
+    /// A step of a schedule: send, or say when; `None` at its end.
+    #[inline]
+    fn paced(
+        &mut self,
+        sending: &mut Sending,
+        pacer: &mut Pacer<Turns>,
+        now_ns: u64,
+    ) -> Option<Next> {
+        match pacer.next(now_ns) {
+            Action::Send(departure) => self.depart(sending, departure, now_ns),
+            Action::Behind(Departure { due_ns, bytes }) => {
+                let due_ns = due_ns.saturating_sub(self.context.t0_ns);
+                let measured = sending.meter.is_measured(due_ns);
+                sending.count(Fate::Behind, 1, u64::from(bytes), measured);
+            }
+            Action::WaitUntil(due_ns) => {
+                let until_ns = due_ns.min(self.context.host_ns(sending.cut_ns));
+                self.wake_ns = Some(until_ns);
+                return Some(Next::At(until_ns));
+            }
+            Action::Done => return None,
+        }
+        Some(Next::Again)
     }
 
     #[inline]
@@ -267,42 +407,30 @@ impl Stream<'_> {
         grown > bytes
     }
 
-    /// The hot loop without a schedule: fill the socket, wait for room.
-    fn all_out(&mut self, sending: &mut Sending) {
-        let context = self.context;
-        let (clock, run) = (context.clock(), &*context.run);
-        let size = context.session.traffic().size;
-        let floor = if size as usize >= LENGTH {
-            LENGTH
+    /// A step without a schedule: fill the socket, or wait for room; `None` at the end.
+    #[inline]
+    fn all_out(&mut self, sending: &mut Sending, pacer: &mut AllOut, now_ns: u64) -> Option<Next> {
+        // One by one each send is its own outcome; only a bundle shares one.
+        let most = if self.socket.bundles() {
+            max_bundle(self.context.session.traffic().size)
         } else {
-            SHORT_LENGTH
-        } as u32;
-        let mut pacer = AllOut::new(PacketSize::new(size, floor), sending.limits);
-        while !run.is_stopped() {
-            let now_ns = clock.now_ns();
-            let from_t0_ns = now_ns.saturating_sub(context.t0_ns);
-            if from_t0_ns >= sending.cut_ns {
-                self.cut(sending);
-                continue;
-            }
-            // One by one each send is its own outcome; only a bundle shares one.
-            let most = if self.socket.bundles() {
-                max_bundle(size)
-            } else {
-                1
-            };
-            match pacer.next(now_ns, most) {
-                AllOutAction::WaitUntil(start_ns) => {
-                    wait_until(clock, &run.stop, start_ns);
+            1
+        };
+        match pacer.next(now_ns, most) {
+            AllOutAction::WaitUntil(start_ns) => Some(Next::At(start_ns)),
+            AllOutAction::Done => None,
+            AllOutAction::Send { packets, bytes } => {
+                let outcome = self.bundle(sending, packets, bytes, now_ns);
+                pacer.sent(packets - outcome.blocked, bytes);
+                if outcome.blocked == 0 {
+                    return Some(Next::Again);
                 }
-                AllOutAction::Done => return,
-                AllOutAction::Send { packets, bytes } => {
-                    let outcome = self.bundle(sending, packets, bytes, now_ns);
-                    pacer.sent(packets - outcome.blocked, bytes);
-                    if outcome.blocked > 0 {
-                        self.wait_for_room(sending, now_ns);
-                    }
-                }
+                // Full: without a schedule nothing is lost by waiting.
+                self.full_ns = Some(now_ns);
+                let end_ns = sending.limits.start_ns + sending.limits.duration_ns.unwrap_or(0);
+                Some(Next::Writable(
+                    end_ns.min(self.context.host_ns(sending.cut_ns)),
+                ))
             }
         }
     }
@@ -354,22 +482,6 @@ impl Stream<'_> {
         outcome
     }
 
-    /// Full: without a schedule nothing is lost by waiting.
-    fn wait_for_room(&mut self, sending: &mut Sending, now_ns: u64) {
-        let context = self.context;
-        let end_ns = sending.limits.start_ns + sending.limits.duration_ns.unwrap_or(0);
-        let until_ns = end_ns.min(context.host_ns(sending.cut_ns));
-        wait_writable(
-            context.clock(),
-            self.socket,
-            Some(&context.run.stop),
-            until_ns,
-        );
-        sending
-            .meter
-            .held_back(context.clock().now_ns().saturating_sub(now_ns));
-    }
-
     /// Writes the header of packet `ahead` of the next one at `at` in the payload.
     #[inline]
     fn stamp(&mut self, at: usize, bytes: usize, cohort: u8, ahead: u64, now_ns: u64) {
@@ -385,19 +497,10 @@ impl Stream<'_> {
     }
 
     /// The schedule is over before its time, or exactly then: rows go on to the end.
-    fn wait_for_end(&mut self, sending: &mut Sending, segment: Segment) {
-        let context = self.context;
-        let end_ns = context.host_ns(segment.end_ns());
-        while !context.run.is_stopped() {
-            let until_ns = end_ns.min(context.host_ns(sending.cut_ns));
-            if wait_until(context.clock(), &context.run.stop, until_ns) == Woke::Stopped {
-                return;
-            }
-            if until_ns == end_ns {
-                return;
-            }
-            self.cut(sending);
-        }
+    fn rest(&self, sending: &Sending, segment: Segment, now_ns: u64) -> Option<Next> {
+        let end_ns = self.context.host_ns(segment.end_ns());
+        let cut_ns = self.context.host_ns(sending.cut_ns);
+        (now_ns < end_ns).then_some(Next::At(end_ns.min(cut_ns)))
     }
 
     fn row_end(&mut self) -> RowEnd {
@@ -423,9 +526,8 @@ impl Stream<'_> {
         segment: Segment,
         problem: Option<String>,
     ) -> SegmentEnd {
-        let context = self.context;
-        let now_ns = context.now_ns();
-        let before_end = context.run.is_stopped() || sending.is_used_up();
+        let now_ns = self.context.now_ns();
+        let before_end = self.context.run.is_stopped() || sending.is_used_up();
         let ended_ns = if before_end {
             now_ns.min(segment.end_ns())
         } else {
@@ -438,7 +540,7 @@ impl Stream<'_> {
             let end = self.row_end();
             let row = sending.meter.finish(ended_ns, end);
             let at = usize::from(sending.cohorts[0].cohort >> 1);
-            context.session.flows[at].row(context.stream, row);
+            self.context.session.flows[at].row(self.context.stream, row);
         }
         // Queued ICMP errors fill the receive account; nothing else reads them.
         let _icmp = self.socket.take_errors();
@@ -449,7 +551,7 @@ impl Stream<'_> {
         warnings.extend(sending.refusal.map(refusal_code));
         let ending = match problem {
             Some(reason) => weir_common::record::Ending::Failed { reason },
-            None if ended_ns < segment.end_ns() && !sending.is_used_up() => context.ending(),
+            None if ended_ns < segment.end_ns() && !sending.is_used_up() => self.context.ending(),
             None => weir_common::record::Ending::Completed,
         };
         SegmentEnd {
@@ -462,12 +564,25 @@ impl Stream<'_> {
     }
 }
 
-/// The departures of this stream in a segment and by how much they are put off, so
-/// that the streams of a constant law take turns; `None` without a schedule.
-fn schedule(
-    context: &StreamContext,
-    segment: usize,
-) -> Result<Option<(Arrival, u64)>, ArrivalError> {
+/// Departures, put off by a constant.
+struct Turns {
+    arrival: Arrival,
+    put_off_ns: u64,
+}
+
+impl Iterator for Turns {
+    type Item = u64;
+
+    #[inline]
+    fn next(&mut self) -> Option<u64> {
+        let offset_ns = self.arrival.next()?;
+        Some(offset_ns.saturating_add(self.put_off_ns))
+    }
+}
+
+/// The departures of this stream in a segment, where the streams of a constant law
+/// take turns; `None` without a schedule.
+fn schedule(context: &StreamContext, segment: usize) -> Result<Option<Turns>, ArrivalError> {
     let traffic = context.session.traffic();
     let streams = context.streams();
     let (period_ns, packets) = match traffic.rate {
@@ -477,15 +592,17 @@ fn schedule(
     };
     let spacing = MeanSpacing::new(period_ns.saturating_mul(streams), packets)?;
     let turn_ns = spacing.mean_ns() / streams as f64 * f64::from(context.stream);
-    Ok(Some(match traffic.arrival {
+    let (arrival, put_off_ns) = match traffic.arrival {
         Law::Constant => (Arrival::constant(spacing), turn_ns as u64),
         Law::Exponential => {
             let seed = context.run.assignment.seed;
-            (
-                Arrival::exponential(spacing, seed, draw_stream(context, segment))?,
-                0,
-            )
+            let draw = draw_stream(context, segment);
+            (Arrival::exponential(spacing, seed, draw)?, 0)
         }
+    };
+    Ok(Some(Turns {
+        arrival,
+        put_off_ns,
     }))
 }
 

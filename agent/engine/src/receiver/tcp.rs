@@ -2,14 +2,16 @@
 //!
 //! Metrics: bytes read in the window, drained after it, and never read.
 
+use std::os::fd::{AsFd, BorrowedFd};
+
 use weir_common::record::{DataPath, Ending};
 
 use super::{Finals, LOOK_EVERY_NS, LOOK_SOON_NS, give_out};
+use crate::drive::{self, Next, Scratch};
 use crate::meter::bytes::ByteMeter;
 use crate::meter::host::HostMeter;
 use crate::session::{DRAIN_GRACE_NS, STOP_DRAIN_NS, StreamContext};
 use crate::socket::{TcpConnection, Transfer};
-use crate::wait::{Ready, sleep_until, wait_readable, wait_until};
 
 /// Bytes taken at most by one call; nothing is copied, so it may be large.
 const READ_BYTES: usize = 4 << 20;
@@ -18,38 +20,17 @@ const READ_BYTES: usize = 4 << 20;
 /// generator at the same moment over the link.
 const FINAL_GRACE_NS: u64 = 1_000_000_000;
 
-/// Runs a stream through all its segments.
-pub(crate) fn run(context: &StreamContext, connection: &TcpConnection, setup_us: Option<u64>) {
-    let path = DataPath {
-        call: "recv-trunc".to_owned(),
-        cc: connection.congestion_control().ok(),
-        mss: connection.info().ok().map(|info| u64::from(info.snd_mss)),
-        setup_us,
-        ..DataPath::default()
-    };
-    let mut stream = Stream {
-        context,
-        connection,
-        meter: ByteMeter::new(
-            context.segments().to_vec(),
-            context.run.assignment.interval_ns,
-        ),
-        finals: Finals::default(),
-        host: HostMeter::new(),
-        ended: None,
-        path,
-    };
-    stream.serve();
-}
-
-struct Stream<'a> {
-    context: &'a StreamContext,
-    connection: &'a TcpConnection,
+/// A stream on its way through all its segments.
+pub(crate) struct Receiver {
+    context: StreamContext,
+    connection: TcpConnection,
     meter: ByteMeter,
     finals: Finals,
     host: HostMeter,
     ended: Option<Ended>,
     path: DataPath,
+    /// When the stream is to be woken if nothing comes.
+    wake_ns: Option<u64>,
 }
 
 /// Nothing more comes: since when (from T0, ns), and why if it broke.
@@ -58,39 +39,77 @@ struct Ended {
     broken: Option<String>,
 }
 
-impl Stream<'_> {
-    /// The hot loop: read, cut rows, close segments, wait.
-    fn serve(&mut self) {
-        let context = self.context;
-        wait_until(context.clock(), &context.run.stop, context.t0_ns);
-        while self.meter.front().is_some() {
-            let idle = self.take_in();
-            let now_ns = context.now_ns();
-            self.advance(now_ns);
-            let deadline_ns = loop {
-                match self.look_at_front(now_ns) {
-                    Some(deadline_ns) => break deadline_ns,
-                    None if self.meter.front().is_none() => break now_ns,
-                    None => {}
-                }
-            };
-            self.flush();
-            if !idle || self.meter.front().is_none() {
-                continue;
-            }
-            let host_ns = context.host_ns(deadline_ns.min(self.meter.next_cut_ns()));
-            let stop = (!context.run.is_stopped()).then_some(&context.run.stop);
-            if self.ended.is_some() {
-                // The end stays readable: only the clock counts now.
-                let until_ns = host_ns.min(context.host_ns(now_ns + LOOK_SOON_NS));
-                sleep_until(context.clock(), until_ns);
-            } else if wait_readable(context.clock(), self.connection, stop, host_ns) == Ready::Time
-            {
-                self.host.woke(host_ns, context.clock().now_ns());
-            }
+impl Receiver {
+    /// A stream with its connection.
+    pub(crate) fn new(
+        context: StreamContext,
+        connection: TcpConnection,
+        setup_us: Option<u64>,
+    ) -> Self {
+        let path = DataPath {
+            call: "recv-trunc".to_owned(),
+            cc: connection.congestion_control().ok(),
+            mss: connection.info().ok().map(|info| u64::from(info.snd_mss)),
+            setup_us,
+            ..DataPath::default()
+        };
+        let interval_ns = context.run.assignment.interval_ns;
+        Self {
+            meter: ByteMeter::new(context.segments().to_vec(), interval_ns),
+            context,
+            connection,
+            finals: Finals::default(),
+            host: HostMeter::new(),
+            ended: None,
+            path,
+            wake_ns: None,
         }
     }
+}
 
+impl drive::Stream for Receiver {
+    /// Reads once, cuts rows, closes segments, says what it waits for.
+    fn step(&mut self, now_ns: u64, _scratch: &mut Scratch) -> Next {
+        if let Some(wake_ns) = self.wake_ns.take() {
+            self.host.woke(wake_ns, now_ns);
+        }
+        if self.meter.front().is_none() {
+            return Next::Done;
+        }
+        if now_ns < self.context.t0_ns && !self.context.run.is_stopped() {
+            return Next::At(self.context.t0_ns);
+        }
+        let idle = self.take_in();
+        let now_ns = self.context.now_ns();
+        self.advance(now_ns);
+        let deadline_ns = loop {
+            match self.look_at_front(now_ns) {
+                Some(deadline_ns) => break deadline_ns,
+                None if self.meter.front().is_none() => break now_ns,
+                None => {}
+            }
+        };
+        self.flush();
+        if !idle || self.meter.front().is_none() {
+            return Next::Again;
+        }
+        let until_ns = deadline_ns.min(self.meter.next_cut_ns());
+        if self.ended.is_some() {
+            // The end stays readable: only the clock counts now.
+            let until_ns = until_ns.min(now_ns + LOOK_SOON_NS);
+            return Next::At(self.context.host_ns(until_ns));
+        }
+        let host_ns = self.context.host_ns(until_ns);
+        self.wake_ns = Some(host_ns);
+        Next::Readable(host_ns)
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+}
+
+impl Receiver {
     /// One read; whether there is nothing more now.
     fn take_in(&mut self) -> bool {
         if self.ended.is_some() {
@@ -142,7 +161,7 @@ impl Stream<'_> {
     /// 4. Otherwise at the end of linger and grace; after a stop within
     ///    [`STOP_DRAIN_NS`].
     fn look_at_front(&mut self, now_ns: u64) -> Option<u64> {
-        let context = self.context;
+        let context = &self.context;
         let front = self.meter.front()?;
         let segment = context.segments()[front];
         let is_last = front + 1 == context.segments().len();
@@ -225,7 +244,7 @@ impl Stream<'_> {
             ..self.path.clone()
         };
         let host = &mut self.host;
-        give_out(self.context, output, |_, closed| {
+        give_out(&self.context, output, |_, closed| {
             closed.frozen_ns = host.take_frozen_ns();
             closed.path = path.clone();
         });

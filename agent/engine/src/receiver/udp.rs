@@ -4,6 +4,7 @@
 //! Metrics: received, lost, late, duplicate, reordered, socket drops, delay,
 //! jitter, TTL, CE.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use weir_common::record::{DataPath, Ending, Flags};
@@ -11,17 +12,12 @@ use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind};
 
 use super::{Finals, LOOK_EVERY_NS, LOOK_SOON_NS, give_out};
 use crate::clock::RealtimeOffset;
+use crate::drive::{self, Next, Scratch};
 use crate::meter::datagrams::{DatagramMeter, DatagramSetup, Packet};
 use crate::meter::host::HostMeter;
 use crate::session::{STOP_DRAIN_NS, StreamContext};
-use crate::socket::{BUNDLE_BYTES, Datagram, ReceiveBatch, UdpSocket};
-use crate::wait::{Ready, realtime_offset, wait_readable};
-
-/// Datagrams a call: enough to share its cost, few enough to keep them in cache.
-const SLOTS: usize = 64;
-
-/// Bundles a call; each holds up to 64 datagrams.
-const BUNDLE_SLOTS: usize = 8;
+use crate::socket::{Datagram, ReceiveBatch, UdpSocket};
+use crate::wait::realtime_offset;
 
 /// How much longer than the linger a receiver waits for the final count while the
 /// link is up: it may stand in the same queue as the flow, which at a slow link
@@ -31,60 +27,10 @@ const FINAL_GRACE_NS: u64 = 3_000_000_000;
 /// ECN codepoint Congestion Experienced (RFC 3168).
 const CE: u8 = 0b11;
 
-/// Runs a stream through all its segments.
-pub(crate) fn run(
-    context: &StreamContext,
-    socket: &UdpSocket,
-    (control_packets, buffer, gro): (u64, Option<(u64, bool)>, bool),
-    setup_us: Option<u64>,
-) {
-    let setup = DatagramSetup {
-        segments: context.segments().to_vec(),
-        interval_ns: context.run.assignment.interval_ns,
-        linger_ns: context.run.assignment.linger_ns,
-        t0_ns: context.t0_ns,
-        same_clock: context.session.is_same_clock()
-            && context.session.traffic().size as usize >= LENGTH,
-    };
-    let mut meter = DatagramMeter::new(setup);
-    meter.control(control_packets);
-    let path = DataPath {
-        call: if gro { "gro" } else { "recvmmsg" }.to_owned(),
-        buffer_bytes: buffer.map(|(bytes, _)| bytes),
-        buffer_forced: buffer.map(|(_, forced)| forced),
-        setup_us,
-        ..DataPath::default()
-    };
-    let slots = if gro { BUNDLE_SLOTS } else { SLOTS };
-    let mut stream = Stream {
-        context,
-        socket,
-        batch: Some(ReceiveBatch::new(
-            slots,
-            if gro { BUNDLE_BYTES } else { LENGTH },
-        )),
-        slots,
-        gro,
-        meter,
-        finals: Finals::default(),
-        host: HostMeter::new(),
-        offset: realtime_offset(context.clock()),
-        offset_read_ns: context.now_ns(),
-        clock_step_ns: 0,
-        drops: socket.drops().ok(),
-        rcvbuf_bytes: buffer.map(|(bytes, _)| bytes),
-        control_packets,
-        path,
-    };
-    stream.serve();
-}
-
-struct Stream<'a> {
-    context: &'a StreamContext,
-    socket: &'a UdpSocket,
-    /// Always there but while its datagrams are being counted.
-    batch: Option<ReceiveBatch>,
-    slots: usize,
+/// A stream on its way through all its segments.
+pub(crate) struct Receiver {
+    context: StreamContext,
+    socket: UdpSocket,
     gro: bool,
     meter: DatagramMeter,
     finals: Finals,
@@ -97,66 +43,121 @@ struct Stream<'a> {
     rcvbuf_bytes: Option<u64>,
     control_packets: u64,
     path: DataPath,
+    /// Segments closed so far.
+    closed: usize,
+    /// When the stream is to be woken if nothing comes.
+    wake_ns: Option<u64>,
 }
 
-impl Stream<'_> {
-    /// The hot loop: wait, take in what is there, cut rows, close segments.
-    fn serve(&mut self) {
-        let context = self.context;
-        let segments = context.segments().len();
-        let mut closed = 0;
-        while closed < segments {
-            let taken = match self.take_in() {
-                Ok(taken) => taken,
-                Err(reason) => {
-                    self.give_up(&reason);
-                    return;
-                }
-            };
-            let now_ns = context.now_ns();
-            if now_ns >= self.meter.next_cut_ns() {
-                self.advance(now_ns);
-            }
-            let deadline_ns = loop {
-                match self.look_at_front(now_ns) {
-                    Next::Close => closed += 1,
-                    Next::Wait(deadline_ns) => break deadline_ns,
-                    Next::Stop => {
-                        self.flush();
-                        context.close_rest(closed, &context.ending());
-                        return;
-                    }
-                }
-            };
-            self.flush();
-            if taken == self.slots || closed == segments {
-                continue; // there may be more
-            }
-            let deadline_ns = deadline_ns.min(self.meter.next_cut_ns());
-            let host_ns = context.host_ns(deadline_ns);
-            // After a stop the waker stays readable: only the clock counts then.
-            let stop = (!context.run.is_stopped()).then_some(&context.run.stop);
-            if wait_readable(context.clock(), self.socket, stop, host_ns) == Ready::Time {
-                self.host.woke(host_ns, context.clock().now_ns());
-            }
+impl Receiver {
+    /// A stream with its connected socket; `control_packets` came before T0.
+    pub(crate) fn new(
+        context: StreamContext,
+        socket: UdpSocket,
+        (control_packets, buffer, gro): (u64, Option<(u64, bool)>, bool),
+        setup_us: Option<u64>,
+    ) -> Self {
+        let setup = DatagramSetup {
+            segments: context.segments().to_vec(),
+            interval_ns: context.run.assignment.interval_ns,
+            linger_ns: context.run.assignment.linger_ns,
+            t0_ns: context.t0_ns,
+            same_clock: context.session.is_same_clock()
+                && context.session.traffic().size as usize >= LENGTH,
+        };
+        let mut meter = DatagramMeter::new(setup);
+        meter.control(control_packets);
+        let path = DataPath {
+            call: if gro { "gro" } else { "recvmmsg" }.to_owned(),
+            buffer_bytes: buffer.map(|(bytes, _)| bytes),
+            buffer_forced: buffer.map(|(_, forced)| forced),
+            setup_us,
+            ..DataPath::default()
+        };
+        Self {
+            gro,
+            meter,
+            finals: Finals::default(),
+            host: HostMeter::new(),
+            offset: realtime_offset(context.clock()),
+            offset_read_ns: context.now_ns(),
+            clock_step_ns: 0,
+            drops: socket.drops().ok(),
+            rcvbuf_bytes: buffer.map(|(bytes, _)| bytes),
+            control_packets,
+            path,
+            closed: 0,
+            wake_ns: None,
+            context,
+            socket,
         }
     }
+}
 
-    /// One call's worth of datagrams; how many messages it was.
-    fn take_in(&mut self) -> Result<usize, String> {
-        let mut batch = self.batch.take().expect("put back after every use");
-        let count = batch
-            .receive(self.socket)
-            .map_err(|error| crate::session::describe(&error));
-        if matches!(count, Ok(1..)) {
-            self.count_all(&batch);
+impl drive::Stream for Receiver {
+    /// Takes in what is there, cuts rows, closes segments, says what it waits for.
+    fn step(&mut self, now_ns: u64, scratch: &mut Scratch) -> Next {
+        if let Some(wake_ns) = self.wake_ns.take() {
+            self.host.woke(wake_ns, now_ns);
         }
-        self.batch = Some(batch);
-        count
+        let segments = self.context.segments().len();
+        if self.closed >= segments {
+            return Next::Done;
+        }
+        let full = match self.take_in(scratch) {
+            Ok(full) => full,
+            Err(reason) => {
+                self.give_up(&reason);
+                return Next::Done;
+            }
+        };
+        let now_ns = self.context.now_ns();
+        if now_ns >= self.meter.next_cut_ns() {
+            self.advance(now_ns);
+        }
+        let deadline_ns = loop {
+            match self.look_at_front(now_ns) {
+                Front::Close => self.closed += 1,
+                Front::Wait(deadline_ns) => break deadline_ns,
+                Front::Stop => {
+                    self.flush();
+                    let ending = self.context.ending();
+                    self.context.close_rest(self.closed, &ending);
+                    return Next::Done;
+                }
+            }
+        };
+        self.flush();
+        if full || self.closed == segments {
+            return Next::Again; // there may be more
+        }
+        let host_ns = self
+            .context
+            .host_ns(deadline_ns.min(self.meter.next_cut_ns()));
+        self.wake_ns = Some(host_ns);
+        Next::Readable(host_ns)
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Receiver {
+    /// One call's worth of datagrams; whether there may be more.
+    fn take_in(&mut self, scratch: &mut Scratch) -> Result<bool, String> {
+        let (batch, slots) = scratch.batch(self.gro);
+        let count = batch
+            .receive(&self.socket)
+            .map_err(|error| crate::session::describe(&error))?;
+        if count > 0 {
+            self.count_all(batch);
+        }
+        Ok(count == slots)
     }
 
     fn count_all(&mut self, batch: &ReceiveBatch) {
-        let context = self.context;
+        let context = &self.context;
         let now_ns = context.now_ns();
         let offset = realtime_offset(context.clock());
         let elapsed = Duration::from_nanos(now_ns.saturating_sub(self.offset_read_ns));
@@ -175,7 +176,7 @@ impl Stream<'_> {
 
     #[inline]
     fn count(&mut self, datagram: &Datagram<'_>, now_ns: u64, stepped: bool) {
-        let context = self.context;
+        let context = &self.context;
         let Ok(header) = ProbeHeader::decode(datagram.payload) else {
             return;
         };
@@ -237,17 +238,17 @@ impl Stream<'_> {
     /// 2. The final count is known: wait until the linger is over.
     /// 3. It is not known: wait longer, if a link may still bring it.
     /// 4. The run was stopped: at most [`STOP_DRAIN_NS`] more.
-    fn look_at_front(&mut self, now_ns: u64) -> Next {
-        let context = self.context;
+    fn look_at_front(&mut self, now_ns: u64) -> Front {
+        let context = &self.context;
         let stopped_ns = context
             .run
             .stopped_ns()
             .map(|at_ns| at_ns.saturating_sub(context.t0_ns));
         let Some(front) = self.meter.front() else {
             return if stopped_ns.is_some() {
-                Next::Stop
+                Front::Stop
             } else {
-                Next::Wait(self.meter.next_cut_ns())
+                Front::Wait(self.meter.next_cut_ns())
             };
         };
         let end_ns = context.segments()[front].end_ns();
@@ -267,7 +268,7 @@ impl Stream<'_> {
         if now_ns < deadline_ns {
             let soon = last.is_none() && (now_ns >= end_ns || stopped_ns.is_some());
             let look_ns = if soon { LOOK_SOON_NS } else { LOOK_EVERY_NS };
-            return Next::Wait(deadline_ns.min(now_ns.saturating_add(look_ns)));
+            return Front::Wait(deadline_ns.min(now_ns.saturating_add(look_ns)));
         }
         let cut_off = last.map_or(now_ns, |last| last.ended_ns) < end_ns;
         let ending = if cut_off {
@@ -278,7 +279,7 @@ impl Stream<'_> {
         let last = last.cloned();
         self.sample();
         self.meter.close_front(now_ns, last.as_ref(), ending);
-        Next::Close
+        Front::Close
     }
 
     fn flush(&mut self) {
@@ -288,7 +289,7 @@ impl Stream<'_> {
         }
         let (control, path, host) = (self.control_packets, &self.path, &mut self.host);
         let clock_step_ns = &mut self.clock_step_ns;
-        give_out(self.context, output, |segment, closed| {
+        give_out(&self.context, output, |segment, closed| {
             closed.control_packets = Some(if segment == 0 { control } else { 0 });
             closed.frozen_ns = host.take_frozen_ns();
             closed.clock_step_ns = Some(std::mem::take(clock_step_ns));
@@ -312,7 +313,8 @@ impl Stream<'_> {
     }
 }
 
-enum Next {
+/// What is to be done about the front segment.
+enum Front {
     /// The front segment was closed.
     Close,
     /// Nothing to do before this instant from T0, ns.

@@ -14,7 +14,7 @@ use crate::meter::flow::StreamClosed;
 use crate::run::{Run, spawn};
 use crate::socket::{PollFd, TcpConnection, Transfer, poll, set_timer_slack_ns};
 use crate::wait::wait_until;
-use crate::{generator, receiver};
+use crate::{drive, generator, receiver};
 
 /// How often a waiting session looks whether it was excluded.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -200,7 +200,7 @@ fn run_streams(run: &Arc<Run>, session: &Arc<Session>, streams: Vec<Attached>, t
         }
         let (run, session) = (Arc::clone(&context.run), Arc::clone(&context.session));
         let name = format!("weir-{}.{stream}", session.spec.session);
-        match spawn(&name, move || run_stream(&context, attached)) {
+        match spawn(&name, move || run_stream(context, attached)) {
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 let reason = format!("start a thread: {error}");
@@ -215,7 +215,7 @@ fn run_streams(run: &Arc<Run>, session: &Arc<Session>, streams: Vec<Attached>, t
         }
     }
     if let Some((context, attached)) = own {
-        run_stream(&context, attached);
+        run_stream(context, attached);
     }
     for thread in threads {
         if thread.join().is_err() {
@@ -224,10 +224,12 @@ fn run_streams(run: &Arc<Run>, session: &Arc<Session>, streams: Vec<Attached>, t
     }
 }
 
-fn run_stream(context: &StreamContext, attached: Attached) {
+/// Runs a stream to its end on the calling thread.
+fn run_stream(context: StreamContext, attached: Attached) {
     // Refused only by kernels that lack it; then timers are 50 us coarser.
     let _coarser = set_timer_slack_ns(1);
-    let spec = &context.session.spec;
+    let (run, end) = (Arc::clone(&context.run), context.session.spec.end);
+    let transport = context.session.traffic().transport;
     let Attached {
         socket,
         control_packets,
@@ -236,20 +238,23 @@ fn run_stream(context: &StreamContext, attached: Attached) {
         gro,
         ..
     } = attached;
-    let udp = |control_packets| (control_packets, buffer, gro);
-    debug_assert!(spec.tags.len() > usize::from(context.stream));
-    match (socket, spec.end, context.session.traffic().transport) {
+    let udp = (control_packets, buffer, gro);
+    match (socket, end, transport) {
         (StreamSocket::Udp(socket), End::Tx, Transport::Udp) => {
-            generator::udp::run(context, &socket, udp(control_packets), setup_us);
+            let mut stream = generator::udp::Generator::new(context, socket, udp, setup_us);
+            drive::alone(&run, &mut stream);
         }
         (StreamSocket::Udp(socket), End::Rx, Transport::Udp) => {
-            receiver::udp::run(context, &socket, udp(control_packets), setup_us);
+            let mut stream = receiver::udp::Receiver::new(context, socket, udp, setup_us);
+            drive::alone(&run, &mut stream);
         }
         (StreamSocket::Tcp(connection), End::Tx, Transport::Tcp) => {
-            generator::tcp::run(context, &connection, setup_us);
+            let mut stream = generator::tcp::Generator::new(context, connection, setup_us);
+            drive::alone(&run, &mut stream);
         }
         (StreamSocket::Tcp(connection), End::Rx, Transport::Tcp) => {
-            receiver::tcp::run(context, &connection, setup_us);
+            let mut stream = receiver::tcp::Receiver::new(context, connection, setup_us);
+            drive::alone(&run, &mut stream);
         }
         (_, _, transport) => {
             let reason = format!(
