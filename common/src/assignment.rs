@@ -5,81 +5,18 @@
 //! *segments*: the phases in which the set is active one right after the
 //! other (`pause = "0s"`), each of which is a flow of its own in the results.
 
-use std::fmt;
+mod traffic;
+
+pub use self::traffic::{
+    Bundles, Layer, Marking, OnFull, Pacing, RampPoint, Rate, SocketTraffic, StreamEnd, Transport,
+};
+
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AgentName, FlowId, RunId, SessionId};
 use crate::record::End;
-
-/// TCP or UDP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// A byte stream.
-    Tcp,
-    /// User datagrams, each with a probe header.
-    Udp,
-}
-
-impl Transport {
-    /// `tcp` or `udp`, as key, flag and column.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// How much a session offers, all its streams together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rate {
-    /// As fast as the host can.
-    Max,
-    /// Payload bits per second.
-    BitsPerSecond(u64),
-    /// Thousandths of a packet per second (UDP).
-    MilliPacketsPerSecond(u64),
-}
-
-/// The law of the spacing of departures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Arrival {
-    /// Even spacing.
-    Constant,
-    /// Independent exponential spacing with the mean that the rate gives,
-    /// drawn from the assignment's seed.
-    Exponential,
-}
-
-/// What a generator over plain sockets sends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SocketTraffic {
-    /// TCP or UDP.
-    pub transport: Transport,
-    /// Offered rate of the session.
-    pub rate: Rate,
-    /// Spacing of departures.
-    pub arrival: Arrival,
-    /// UDP payload size in bytes, 12 to 65507; for TCP the write size, 0 = adaptive.
-    pub size: u32,
-    /// Exact number of payload bytes to send in each segment; `None` = by time.
-    pub bytes: Option<u64>,
-    /// Exact number of packets to send in each segment (UDP); `None` = by time.
-    pub packets: Option<u64>,
-    /// TCP congestion control; `None` = the host's default.
-    pub congestion_control: Option<String>,
-}
 
 /// What kind of work a session is. Later kinds (raw packets, iperf3, D-ITG,
 /// log feeds) are further variants.
@@ -164,6 +101,10 @@ pub struct SessionSpec {
     pub family: Family,
     /// Source address of the dialling end; `None` = by route.
     pub source_address: Option<IpAddr>,
+    /// Interface of the dialling end; `None` = by route.
+    pub source_interface: Option<String>,
+    /// Port of the dialling end's first stream, later streams count up; `None` = any free one.
+    pub source_port: Option<u16>,
     /// Port of the listening end; 0 = the default one, or any free one.
     pub port: u16,
 }
@@ -242,6 +183,14 @@ pub mod bounds {
     pub const UDP_SIZE_MIN: u32 = 12;
     /// Largest UDP payload over IPv4.
     pub const UDP_SIZE_MAX: u32 = 65_507;
+    /// Longest spinning before a departure, ns.
+    pub const SPIN_MAX_NS: u64 = 10_000_000;
+    /// Longest drain of a stream, ns.
+    pub const DRAIN_MAX_NS: u64 = 60_000_000_000;
+    /// Points of a ramp.
+    pub const RAMP_POINTS: usize = 1_000;
+    /// Longest name of an interface.
+    pub const INTERFACE_LEN: usize = 15;
     /// Highest rate, bit/s: 10 Tbit/s.
     pub const RATE_MAX_BPS: u64 = 10_000_000_000_000;
     /// Highest packet rate, thousandths per second: 10^9 pkt/s.
@@ -326,38 +275,6 @@ impl SessionSpec {
         traffic
             .check()
             .map_err(|(field, problem)| (format!("kind.{field}"), problem))
-    }
-}
-
-impl SocketTraffic {
-    fn check(&self) -> Result<(), (&'static str, String)> {
-        let (low, high, value) = match self.rate {
-            Rate::Max => (0, 0, 0),
-            Rate::BitsPerSecond(value) => (1, bounds::RATE_MAX_BPS, value),
-            Rate::MilliPacketsPerSecond(value) => (1, bounds::RATE_MAX_MILLI_PPS, value),
-        };
-        if !(low..=high).contains(&value) {
-            return Err(("rate", format!("{value} is outside {low} to {high}")));
-        }
-        match self.transport {
-            Transport::Udp
-                if !(bounds::UDP_SIZE_MIN..=bounds::UDP_SIZE_MAX).contains(&self.size) =>
-            {
-                Err((
-                    "size",
-                    format!("{} is outside 12 to 65507 bytes", self.size),
-                ))
-            }
-            Transport::Tcp if matches!(self.rate, Rate::MilliPacketsPerSecond(_)) => {
-                Err(("rate", "TCP has no packet rate; give bit/s or max".into()))
-            }
-            Transport::Tcp if self.packets.is_some() => {
-                Err(("packets", "TCP has no packets; give bytes".into()))
-            }
-            _ if self.bytes == Some(0) => Err(("bytes", "0 sends nothing".into())),
-            _ if self.packets == Some(0) => Err(("packets", "0 sends nothing".into())),
-            _ => Ok(()),
-        }
     }
 }
 

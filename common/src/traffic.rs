@@ -2,15 +2,20 @@
 //!
 //! [`Traffic`] is valid once made through [`Traffic::check`], which the campaign parsers call.
 
+mod bind;
 mod law;
+mod ramp;
 mod rate;
 
-pub use crate::assignment::Transport;
+pub use crate::assignment::{
+    Bundles, Layer, Marking, OnFull, Pacing, RampPoint, StreamEnd, Transport,
+};
+pub use bind::{Bind, BindError};
 pub use law::{Law, LawError};
+pub use ramp::{Ramp, RampError};
 pub use rate::{Rate, RateError};
 
-use crate::unit::ByteCount;
-use std::net::IpAddr;
+use crate::unit::{ByteCount, Span};
 
 /// Smallest UDP payload in bytes: tag and sequence number of the probe header.
 pub const UDP_SIZE_LEAST: u32 = 12;
@@ -18,18 +23,14 @@ pub const UDP_SIZE_LEAST: u32 = 12;
 pub const UDP_SIZE_MOST: u32 = 65_507;
 /// UDP payload in bytes if the campaign does not say: fits an Ethernet frame with room for tunnels.
 pub const UDP_SIZE: u32 = 1_400;
+/// Smallest UDP payload in bytes that carries its time of sending.
+pub const UDP_STAMPED_LEAST: u32 = 20;
+/// Longest spinning before a departure.
+pub const SPIN_MOST: Span = Span::from_millis(10);
 /// Largest TCP write in bytes.
 pub const TCP_SIZE_MOST: u32 = 1 << 20;
 /// Most streams of one flow.
 pub const STREAMS_MOST: u32 = 128;
-
-/// What happens when the schedule could not be kept for a moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Pacing {
-    /// Catch up in a bounded burst, so that the mean rate holds.
-    #[default]
-    KeepMean,
-}
 
 /// What the rate of a flow is said of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -39,6 +40,10 @@ pub enum Per {
     Flow,
     /// Each stream.
     Stream,
+    /// All flows of the flow set with the same sender.
+    Sender,
+    /// All flows of the flow set.
+    Set,
 }
 
 /// The traffic of one flow.
@@ -50,10 +55,16 @@ pub struct Traffic {
     pub rate: Rate,
     /// Payload of a UDP packet, or of one TCP write, in bytes. `None`: [`UDP_SIZE`], or writes adapted to the rate.
     pub size: Option<u32>,
+    /// What a bit rate counts.
+    pub layer: Layer,
+    /// Rates over the phase.
+    pub ramp: Ramp,
     /// Spacing of departures.
     pub arrival: Law,
     /// What happens after a delay.
     pub pacing: Pacing,
+    /// Spinning before each departure; 0 = sleeping to its time.
+    pub spin: Span,
     /// What the rate, `bytes` and `packets` are said of.
     pub per: Per,
     /// Connections or 5-tuples of the flow, 1 to [`STREAMS_MOST`].
@@ -64,8 +75,26 @@ pub struct Traffic {
     pub packets: Option<u64>,
     /// TCP congestion control; `None`: the host's.
     pub cc: Option<String>,
-    /// Source address; `None`: the route's.
-    pub bind: Option<IpAddr>,
+    /// TCP maximum segment size in bytes; `None`: the path's.
+    pub mss: Option<u32>,
+    /// TCP without Nagle's algorithm.
+    pub nodelay: bool,
+    /// Socket buffers at both ends; `None`: the host's own tuning (TCP), large (UDP).
+    pub window: Option<ByteCount>,
+    /// Marks on the packets.
+    pub marking: Marking,
+    /// The receiver sends every packet back. UDP only.
+    pub echo: bool,
+    /// The receiver reads and compares the payload.
+    pub verify: bool,
+    /// Bundles of datagrams; `None`: as [`Bundles::Auto`] with what is known of the kernel. UDP only.
+    pub gso: Option<Bundles>,
+    /// When the socket is full. UDP only.
+    pub on_full: OnFull,
+    /// When the time is over. TCP only.
+    pub end: StreamEnd,
+    /// Where packets leave from; `None`: the route's.
+    pub bind: Option<Bind>,
     /// The receiver's port; `None`: the planner's choice.
     pub port: Option<u16>,
 }
@@ -82,18 +111,30 @@ pub struct TrafficError {
 
 impl Traffic {
     /// Traffic of a transport and rate, everything else as it is by default.
-    pub const fn new(transport: Transport, rate: Rate) -> Traffic {
+    pub fn new(transport: Transport, rate: Rate) -> Traffic {
         Traffic {
             transport,
             rate,
             size: None,
+            layer: Layer::default(),
+            ramp: Ramp::default(),
             arrival: Law::Constant,
             pacing: Pacing::KeepMean,
+            spin: Span::from_nanos(0),
             per: Per::Flow,
             streams: 1,
             bytes: None,
             packets: None,
             cc: None,
+            mss: None,
+            nodelay: false,
+            window: None,
+            marking: Marking::default(),
+            echo: false,
+            verify: false,
+            gso: None,
+            on_full: OnFull::default(),
+            end: StreamEnd::default(),
             bind: None,
             port: None,
         }
@@ -107,7 +148,8 @@ impl Traffic {
         }
     }
 
-    /// Mean payload rate offered by the whole flow, all streams, in bit/s; `None` for `max`.
+    /// Mean rate offered by the whole flow, all streams, in bit/s of its layer, without its ramp; `None` for `max`.
+    /// Where the rate is said of a sender or a set, it is theirs.
     pub fn mean_bits_per_second(&self) -> Option<f64> {
         let bits_of_packet = f64::from(self.packet_size().unwrap_or(0)) * 8.0;
         let one = match self.rate {
@@ -117,7 +159,7 @@ impl Traffic {
             Rate::Arrival => bits_of_packet / self.arrival.mean()?.as_secs_f64(),
         };
         Some(match self.per {
-            Per::Flow => one,
+            Per::Flow | Per::Sender | Per::Set => one,
             Per::Stream => one * f64::from(self.streams),
         })
     }
@@ -173,21 +215,153 @@ impl Traffic {
                 "`port = 0` is no port: leave it out for any free one".to_owned(),
             );
         }
+        self.check_sockets()?;
         match self.transport {
-            Transport::Udp if self.cc.is_some() => fail(
-                "cc",
-                "`cc` is a congestion control, which only tcp has".to_owned(),
-            ),
-            Transport::Tcp if self.packets.is_some() => fail(
-                "packets",
-                "`packets` is for udp: tcp has no packets of its own, use `bytes`".to_owned(),
-            ),
             Transport::Tcp if matches!(self.rate, Rate::Packets(_) | Rate::Arrival) => fail(
                 "tcp",
                 "a packet rate is for udp: tcp has no packets of its own, give bit/s or `max`"
                     .to_owned(),
             ),
-            _ => self.check_arrival(),
+            _ => {
+                self.check_schedule()?;
+                self.check_arrival()
+            }
+        }
+    }
+
+    /// Options that only one transport has, and their bounds.
+    fn check_sockets(&self) -> Result<(), TrafficError> {
+        let fail = |key, problem: String| Err(TrafficError { key, problem });
+        let (tcp, udp) = (
+            self.transport == Transport::Tcp,
+            self.transport == Transport::Udp,
+        );
+        let wrong = [
+            (
+                udp && self.cc.is_some(),
+                "cc",
+                "is a congestion control, which only tcp has",
+            ),
+            (
+                udp && self.mss.is_some(),
+                "mss",
+                "is for tcp: the packets of udp have `size`",
+            ),
+            (
+                udp && self.nodelay,
+                "nodelay",
+                "is for tcp: udp never waits to fill a packet",
+            ),
+            (
+                udp && self.end != StreamEnd::default(),
+                "end",
+                "is for tcp: udp has nothing to drain",
+            ),
+            (
+                tcp && self.packets.is_some(),
+                "packets",
+                "is for udp: tcp has no packets of its own, use `bytes`",
+            ),
+            (
+                tcp && self.echo,
+                "echo",
+                "is for udp: tcp measures round-trip times by itself",
+            ),
+            (
+                tcp && self.gso.is_some(),
+                "gso",
+                "is for udp: tcp segments by itself",
+            ),
+            (
+                tcp && self.on_full != OnFull::default(),
+                "on_full",
+                "is for udp: tcp always waits for room",
+            ),
+            (
+                tcp && self.layer != Layer::Payload,
+                "layer",
+                "is for udp: tcp makes its packets by itself",
+            ),
+            (
+                tcp && self.marking.ecn.is_some(),
+                "ecn",
+                "is for udp: tcp negotiates ECN by itself (sysctl net.ipv4.tcp_ecn)",
+            ),
+        ];
+        if let Some((_, key, problem)) = wrong.into_iter().find(|(holds, ..)| *holds) {
+            return fail(key, format!("`{key}` {problem}"));
+        }
+        if self.mss.is_some_and(|mss| !(88..=65_495).contains(&mss)) {
+            return fail("mss", "`mss` is 88 to 65495 bytes".to_owned());
+        }
+        if self
+            .window
+            .is_some_and(|window| !(2_048..=1 << 30).contains(&window.bytes()))
+        {
+            return fail("window", "`window` is 2 KiB to 1 GiB".to_owned());
+        }
+        if self.echo && self.rate == Rate::Max {
+            return fail(
+                "echo",
+                "`echo` needs a rate: unlimited traffic both ways measures its own queue"
+                    .to_owned(),
+            );
+        }
+        if self.echo && self.size.is_some_and(|size| size < UDP_STAMPED_LEAST) {
+            return fail(
+                "echo",
+                format!(
+                    "`echo` needs a time in each packet: `size` of at least {UDP_STAMPED_LEAST}"
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// The schedule: ramp, spin and policy need a rate.
+    fn check_schedule(&self) -> Result<(), TrafficError> {
+        let fail = |key, problem: &str| {
+            Err(TrafficError {
+                key,
+                problem: problem.to_owned(),
+            })
+        };
+        if self.rate == Rate::Max {
+            if !self.ramp.is_empty() {
+                return fail("ramp", "`ramp` needs a rate to begin with, not `max`");
+            }
+            if !self.spin.is_zero() {
+                return fail("spin", "`spin` needs a schedule: give a rate, not `max`");
+            }
+            if self.pacing != Pacing::default() {
+                return fail(
+                    "pacing",
+                    "`pacing` needs a schedule: give a rate, not `max`",
+                );
+            }
+        }
+        if self.spin > SPIN_MOST {
+            return fail(
+                "spin",
+                "`spin` is at most 10 ms: it keeps a core busy for so long before every packet",
+            );
+        }
+        if self.layer != Layer::Payload && !matches!(self.rate, Rate::Bits(_)) {
+            return fail("layer", "`layer` says what a bit rate counts: give bit/s");
+        }
+        match (&self.ramp, self.rate) {
+            (ramp, Rate::Bits(_)) if ramp.is_packets() => fail(
+                "ramp",
+                "`ramp` and the rate must both be bit/s or both pkt/s",
+            ),
+            (ramp, Rate::Packets(_)) if ramp.is_bits() => fail(
+                "ramp",
+                "`ramp` and the rate must both be bit/s or both pkt/s",
+            ),
+            (ramp, Rate::Arrival) if !ramp.is_empty() => {
+                fail("ramp", "`ramp` needs a rate, not a law that has its own")
+            }
+            _ => Ok(()),
         }
     }
 
@@ -199,7 +373,7 @@ impl Traffic {
             })
         };
         let key = self.transport.as_str();
-        match (self.rate, self.arrival) {
+        match (self.rate, &self.arrival) {
             (Rate::Max, Law::Exponential { .. }) => fail(format!(
                 "`{key} = \"max\"` leaves no spacing to a law: give a rate, or leave `arrival` out"
             )),

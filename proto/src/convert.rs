@@ -11,6 +11,7 @@ mod manifest;
 mod record;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use weir_common::assignment::AssignmentError;
 use weir_common::id::{FlowId, RunId, SessionId};
@@ -62,6 +63,8 @@ pub mod limits {
     pub const REASON: usize = 1024;
     /// Bytes of a short text: a tuple, a code, a name.
     pub const WORD: usize = 256;
+    /// Bytes of a law of arrival or size.
+    pub const LAW: usize = 4096;
     /// Streams of a flow, and so its tuples.
     pub const TUPLES: usize = weir_common::assignment::bounds::STREAMS;
     /// Warnings of a manifest.

@@ -67,13 +67,13 @@ fn close_segment(
 fn pacing_name(rate: Rate) -> &'static str {
     match rate {
         Rate::Max => "none",
-        Rate::BitsPerSecond(_) | Rate::MilliPacketsPerSecond(_) => "keep-mean",
+        _ => "keep-mean",
     }
 }
 
 /// The random generator's name, where the schedule is drawn.
 fn rng_name(context: &StreamContext) -> Option<String> {
-    let drawn = context.session.traffic().arrival == weir_common::assignment::Arrival::Exponential;
+    let drawn = context.session.traffic().arrival != weir_common::traffic::Law::Constant;
     drawn.then(|| RNG_NAME.to_owned())
 }
 

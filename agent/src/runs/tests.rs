@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use weir_common::assignment::{
-    Arrival, Family, Kind, OnControllerLoss, Peer, Rate, Segment, SessionSpec, SocketTraffic,
-    Target, Transport,
+    Family, Kind, OnControllerLoss, Peer, Rate, Segment, SessionSpec, SocketTraffic, Target,
+    Transport,
 };
 use weir_common::id::FlowId;
 use weir_common::record::End;
@@ -21,15 +21,11 @@ fn assignment(run: u32, address: &str) -> Assignment {
         session: SessionId(number),
         end,
         dials,
-        kind: Kind::Socket(SocketTraffic {
-            transport: Transport::Udp,
-            rate: Rate::BitsPerSecond(1_000_000),
-            arrival: Arrival::Constant,
-            size: 1200,
-            bytes: None,
-            packets: None,
-            congestion_control: None,
-        }),
+        kind: Kind::Socket(SocketTraffic::new(
+            Transport::Udp,
+            Rate::BitsPerSecond(1_000_000),
+            1200,
+        )),
         peer: Peer::Agent {
             name: "b".parse().unwrap(),
             addresses: vec![address.parse().unwrap()],
@@ -43,6 +39,8 @@ fn assignment(run: u32, address: &str) -> Assignment {
         }],
         family: Family::Any,
         source_address: None,
+        source_interface: None,
+        source_port: None,
         port: 0,
     };
     Assignment {

@@ -57,7 +57,8 @@ fn start(controller: &FakeController, data: &Path) -> Running {
 fn assignment(run: u32) -> types::Assignment {
     let udp = types::SocketTraffic {
         transport: types::Transport::Udp.into(),
-        arrival: types::Arrival::Constant.into(),
+        arrival: "constant".to_owned(),
+        bundles: types::Bundles::Off.into(),
         size_bytes: 1200,
         rate: Some(types::socket_traffic::Rate::BitsPerSecond(1_000_000)),
         ..types::SocketTraffic::default()

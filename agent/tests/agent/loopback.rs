@@ -21,7 +21,8 @@ const PACKETS: u64 = 75;
 fn desired(end: types::End, peer: &str) -> types::Desired {
     let udp = types::SocketTraffic {
         transport: types::Transport::Udp.into(),
-        arrival: types::Arrival::Constant.into(),
+        arrival: "constant".to_owned(),
+        bundles: types::Bundles::Off.into(),
         size_bytes: 1000,
         rate: Some(types::socket_traffic::Rate::BitsPerSecond(1_000_000)),
         ..types::SocketTraffic::default()

@@ -116,6 +116,12 @@ pub struct PlannedSession {
     pub traffic: SocketTraffic,
     /// Source address of the generator; `None` = by route.
     pub bind: Option<IpAddr>,
+    /// Interface of the generator; `None` = by route.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// Port of the generator's first stream; `None` = any free one.
+    #[serde(default)]
+    pub source_port: Option<u16>,
     /// Port of the listening end; 0 = the default one, or any free one.
     pub port: u16,
     /// The tag of each stream.

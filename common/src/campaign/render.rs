@@ -6,7 +6,8 @@ use super::{
     Phase, SEED, SETTLE, Valid,
 };
 use crate::selector::{Condition, Glob, Selector};
-use crate::traffic::{Law, Per, Traffic};
+use crate::traffic::{Bundles, Law, Layer, OnFull, Pacing, Per, StreamEnd, Traffic};
+use crate::unit::Span;
 use std::fmt::{Display, Write};
 
 /// Writes the campaign as a TOML file, which reads back equal.
@@ -283,7 +284,13 @@ fn traffic(traffic: &Traffic) -> String {
         "streams",
         (traffic.streams != 1).then(|| traffic.streams.to_string()),
     );
-    push("per", (traffic.per == Per::Stream).then(|| quote("stream")));
+    let per = match traffic.per {
+        Per::Flow => None,
+        Per::Stream => Some("stream"),
+        Per::Sender => Some("sender"),
+        Per::Set => Some("set"),
+    };
+    push("per", per.map(quote));
     push(
         "bytes",
         traffic.bytes.map(|bytes| quote(&bytes.to_string())),
@@ -293,12 +300,72 @@ fn traffic(traffic: &Traffic) -> String {
         traffic.packets.map(|packets| packets.to_string()),
     );
     push("cc", traffic.cc.as_deref().map(quote));
+    schedule(traffic, &mut push);
+    sockets(traffic, &mut push);
     push(
         "bind",
-        traffic.bind.map(|address| quote(&address.to_string())),
+        traffic.bind.as_ref().map(|bind| quote(&bind.to_string())),
     );
     push("port", traffic.port.map(|port| port.to_string()));
     format!("{{ {} }}", fields.join(", "))
+}
+
+fn schedule(traffic: &Traffic, push: &mut impl FnMut(&str, Option<String>)) {
+    push(
+        "pacing",
+        (traffic.pacing == Pacing::KeepGap).then(|| quote("keep-gap")),
+    );
+    push(
+        "spin",
+        (!traffic.spin.is_zero()).then(|| quote(&traffic.spin.to_string())),
+    );
+    let layer = match traffic.layer {
+        Layer::Payload => None,
+        Layer::Ip => Some("ip"),
+        Layer::Frame => Some("frame"),
+        Layer::Wire => Some("wire"),
+    };
+    push("layer", layer.map(quote));
+    let points = traffic.ramp.points().iter();
+    let points = points.map(|(at, rate)| quote(&format!("{at} {rate}")));
+    push("ramp", (!traffic.ramp.is_empty()).then(|| list(points)));
+}
+
+fn sockets(traffic: &Traffic, push: &mut impl FnMut(&str, Option<String>)) {
+    let yes = |holds: bool| holds.then(|| true.to_string());
+    push("mss", traffic.mss.map(|bytes| bytes.to_string()));
+    push("nodelay", yes(traffic.nodelay));
+    push(
+        "window",
+        traffic.window.map(|bytes| quote(&bytes.to_string())),
+    );
+    let marking = &traffic.marking;
+    push("dscp", marking.dscp.map(|code| code.to_string()));
+    let ecn = |bits: u8| quote(["none", "ect1", "ect0", "ce"][usize::from(bits & 3)]);
+    push("ecn", marking.ecn.map(ecn));
+    push("ttl", marking.ttl.map(|hops| hops.to_string()));
+    push(
+        "flow_label",
+        marking.flow_label.map(|label| label.to_string()),
+    );
+    push("echo", yes(traffic.echo));
+    push("verify", yes(traffic.verify));
+    let gso = match traffic.gso {
+        None | Some(Bundles::Auto { .. }) => None,
+        Some(Bundles::On) => Some("on"),
+        Some(Bundles::Off) => Some("off"),
+    };
+    push("gso", gso.map(quote));
+    push(
+        "on_full",
+        (traffic.on_full == OnFull::Wait).then(|| quote("wait")),
+    );
+    let end = match traffic.end {
+        end if end == StreamEnd::default() => None,
+        StreamEnd::Abort => Some("abort".to_owned()),
+        StreamEnd::Drain(ns) => Some(format!("drain({})", Span::from_nanos(ns))),
+    };
+    push("end", end.as_deref().map(quote));
 }
 
 fn write_valid(out: &mut Out, valid: &Valid) {

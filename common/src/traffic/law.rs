@@ -1,9 +1,11 @@
 use crate::nearest::nearest;
 use crate::unit::{Span, UnitError};
+use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// A law of inter-departure times.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Law {
     /// Equal spacing.
     #[default]
@@ -67,11 +69,25 @@ fn meant(near: Option<&str>) -> String {
 
 impl Law {
     /// The mean spacing that the law itself states.
-    pub fn mean(self) -> Option<Span> {
+    pub fn mean(&self) -> Option<Span> {
         match self {
             Law::Constant => None,
-            Law::Exponential { mean } => mean,
+            Law::Exponential { mean } => *mean,
         }
+    }
+}
+
+impl TryFrom<String> for Law {
+    type Error = LawError;
+
+    fn try_from(text: String) -> Result<Law, LawError> {
+        text.parse()
+    }
+}
+
+impl From<Law> for String {
+    fn from(law: Law) -> String {
+        law.to_string()
     }
 }
 

@@ -74,7 +74,10 @@ fn impossible_combinations_name_the_key() {
     let mean = Law::Exponential {
         mean: Some(Span::from_millis(1)),
     };
-    assert_eq!(key(&|t| t.arrival = mean, Transport::Udp, "1M"), "arrival");
+    assert_eq!(
+        key(&|t| t.arrival = mean.clone(), Transport::Udp, "1M"),
+        "arrival"
+    );
 }
 
 #[test]

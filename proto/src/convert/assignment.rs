@@ -4,16 +4,14 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use weir_common::assignment::{
-    Arrival, Assignment, Desired, Family, Kind, OnControllerLoss, Order, Peer, Rate, Segment,
-    SessionSpec, Snapshot, SocketTraffic, StartAt, Target, Transport,
+    Assignment, Desired, Family, Kind, OnControllerLoss, Order, Peer, Segment, SessionSpec,
+    Snapshot, SocketTraffic, StartAt, Target, bounds,
 };
 use weir_common::id::{AgentName, SessionId};
 
 use super::{ConvertError, clip, count, end, flow, limits, owned, required, run, session, text};
 use crate::types::v1 as pb;
 
-/// Longest name of a congestion control that Linux takes (`TCP_CA_NAME_MAX` less its 0 byte).
-const CONGESTION_CONTROL_LEN: usize = 15;
 /// A kernel's boot id is a UUID of 36 characters.
 const KERNEL_BOOT_ID_LEN: usize = 64;
 
@@ -32,91 +30,6 @@ fn address(field: &str, value: &str) -> Result<IpAddr, ConvertError> {
     value.parse().map_err(|_| {
         ConvertError::new(field, format!("`{}` is not an IP address", clip(value, 80)))
     })
-}
-
-impl TryFrom<&pb::SocketTraffic> for SocketTraffic {
-    type Error = ConvertError;
-
-    fn try_from(message: &pb::SocketTraffic) -> Result<Self, ConvertError> {
-        use pb::socket_traffic::Rate as PbRate;
-        let transport = match pb::Transport::try_from(message.transport) {
-            Ok(pb::Transport::Tcp) => Transport::Tcp,
-            Ok(pb::Transport::Udp) => Transport::Udp,
-            Ok(pb::Transport::Unspecified) | Err(_) => {
-                let problem = format!("{} is neither 1 (TCP) nor 2 (UDP)", message.transport);
-                return Err(ConvertError::new("transport", problem));
-            }
-        };
-        let arrival = match pb::Arrival::try_from(message.arrival) {
-            Ok(pb::Arrival::Constant) => Arrival::Constant,
-            Ok(pb::Arrival::Exponential) => Arrival::Exponential,
-            Ok(pb::Arrival::Unspecified) | Err(_) => {
-                let problem = format!(
-                    "{} is neither 1 (constant) nor 2 (exponential)",
-                    message.arrival
-                );
-                return Err(ConvertError::new("arrival", problem));
-            }
-        };
-        let rate = match message.rate {
-            Some(PbRate::Max(true)) => Rate::Max,
-            Some(PbRate::BitsPerSecond(rate)) => Rate::BitsPerSecond(rate),
-            Some(PbRate::MilliPacketsPerSecond(rate)) => Rate::MilliPacketsPerSecond(rate),
-            Some(PbRate::Max(false)) | None => {
-                return Err(ConvertError::new("rate", "is missing, or max is not true"));
-            }
-        };
-        let congestion_control = message
-            .congestion_control
-            .as_deref()
-            .map(congestion_control)
-            .transpose()?;
-        Ok(Self {
-            transport,
-            rate,
-            arrival,
-            size: message.size_bytes,
-            bytes: message.bytes,
-            packets: message.packets,
-            congestion_control,
-        })
-    }
-}
-
-fn congestion_control(name: &str) -> Result<String, ConvertError> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-    if (1..=CONGESTION_CONTROL_LEN).contains(&name.len()) && name.bytes().all(plain) {
-        return Ok(name.to_owned());
-    }
-    let problem = format!("`{}` is not a name such as cubic", clip(name, 40));
-    Err(ConvertError::new("congestion_control", problem))
-}
-
-impl From<&SocketTraffic> for pb::SocketTraffic {
-    fn from(value: &SocketTraffic) -> Self {
-        use pb::socket_traffic::Rate as PbRate;
-        let transport = match value.transport {
-            Transport::Tcp => pb::Transport::Tcp,
-            Transport::Udp => pb::Transport::Udp,
-        };
-        let arrival = match value.arrival {
-            Arrival::Constant => pb::Arrival::Constant,
-            Arrival::Exponential => pb::Arrival::Exponential,
-        };
-        Self {
-            transport: transport.into(),
-            arrival: arrival.into(),
-            size_bytes: value.size,
-            bytes: value.bytes,
-            packets: value.packets,
-            congestion_control: value.congestion_control.clone(),
-            rate: Some(match value.rate {
-                Rate::Max => PbRate::Max(true),
-                Rate::BitsPerSecond(rate) => PbRate::BitsPerSecond(rate),
-                Rate::MilliPacketsPerSecond(rate) => PbRate::MilliPacketsPerSecond(rate),
-            }),
-        }
-    }
 }
 
 impl TryFrom<&pb::session_spec::Peer> for Peer {
@@ -208,6 +121,12 @@ impl TryFrom<&pb::SessionSpec> for SessionSpec {
                 .as_deref()
                 .map(|value| address("source_address", value))
                 .transpose()?,
+            source_interface: message
+                .source_interface
+                .as_deref()
+                .map(|name| text("source_interface", name, bounds::INTERFACE_LEN))
+                .transpose()?,
+            source_port: Some(port("source_port", message.source_port)?).filter(|port| *port > 0),
             port: port("port", message.port)?,
         })
     }
@@ -246,6 +165,8 @@ impl From<&SessionSpec> for pb::SessionSpec {
             family: family.into(),
             source_address: value.source_address.map(|address| address.to_string()),
             port: value.port.into(),
+            source_interface: value.source_interface.clone(),
+            source_port: value.source_port.unwrap_or(0).into(),
             kind: Some(pb::session_spec::Kind::Socket(traffic.into())),
             peer: Some((&value.peer).into()),
         }

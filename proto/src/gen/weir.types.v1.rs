@@ -517,15 +517,25 @@ impl Source {
         }
     }
 }
+/// A point of a ramp.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RampPoint {
+    /// Time from the start of the segment, ns.
+    #[prost(uint64, tag = "1")]
+    pub at_ns: u64,
+    /// Rate there, in the unit of the traffic's rate.
+    #[prost(uint64, tag = "2")]
+    pub rate: u64,
+}
 /// What a generator over plain sockets sends.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SocketTraffic {
     /// TCP or UDP.
     #[prost(enumeration = "Transport", tag = "1")]
     pub transport: i32,
-    /// Spacing of departures.
-    #[prost(enumeration = "Arrival", tag = "5")]
-    pub arrival: i32,
+    /// Law of the spacing of departures, as a campaign writes it.
+    #[prost(string, tag = "5")]
+    pub arrival: ::prost::alloc::string::String,
     /// UDP payload size, or TCP write size (0 = adaptive), bytes.
     #[prost(uint32, tag = "6")]
     pub size_bytes: u32,
@@ -538,8 +548,59 @@ pub struct SocketTraffic {
     /// TCP congestion control; absent = the host's.
     #[prost(string, optional, tag = "9")]
     pub congestion_control: ::core::option::Option<::prost::alloc::string::String>,
+    /// What a bit rate counts.
+    #[prost(enumeration = "Layer", tag = "10")]
+    pub layer: i32,
+    /// Rates over the segment; the one above holds until the first point.
+    #[prost(message, repeated, tag = "11")]
+    pub ramp: ::prost::alloc::vec::Vec<RampPoint>,
+    /// What happens after a delay.
+    #[prost(enumeration = "Pacing", tag = "12")]
+    pub pacing: i32,
+    /// Spinning before each departure, ns.
+    #[prost(uint64, tag = "13")]
+    pub spin_ns: u64,
+    /// The receiver sends every packet back.
+    #[prost(bool, tag = "14")]
+    pub echo: bool,
+    /// The receiver reads and compares the payload.
+    #[prost(bool, tag = "15")]
+    pub verify: bool,
+    /// Bundles of datagrams.
+    #[prost(enumeration = "Bundles", tag = "16")]
+    pub bundles: i32,
+    /// With BUNDLES_AUTO: up to so many thousandths of a packet per second singly.
+    #[prost(uint64, tag = "17")]
+    pub single_below_milli_pps: u64,
+    /// When the socket is full.
+    #[prost(enumeration = "OnFull", tag = "18")]
+    pub on_full: i32,
+    /// TCP: how long what was written may drain, ns; absent = reset at once.
+    #[prost(uint64, optional, tag = "19")]
+    pub drain_ns: ::core::option::Option<u64>,
+    /// TCP maximum segment size, bytes; absent = by the path.
+    #[prost(uint32, optional, tag = "20")]
+    pub mss_bytes: ::core::option::Option<u32>,
+    /// TCP without Nagle's algorithm.
+    #[prost(bool, tag = "21")]
+    pub nodelay: bool,
+    /// Socket buffers at both ends, bytes; absent = the host's own tuning.
+    #[prost(uint64, optional, tag = "22")]
+    pub window_bytes: ::core::option::Option<u64>,
+    /// Differentiated services code point; absent = the host's.
+    #[prost(uint32, optional, tag = "23")]
+    pub dscp: ::core::option::Option<u32>,
+    /// ECN field; absent = the host's.
+    #[prost(uint32, optional, tag = "24")]
+    pub ecn: ::core::option::Option<u32>,
+    /// TTL or hop limit; absent = the host's.
+    #[prost(uint32, optional, tag = "25")]
+    pub ttl: ::core::option::Option<u32>,
+    /// IPv6 flow label; absent = the host's.
+    #[prost(uint32, optional, tag = "26")]
+    pub flow_label: ::core::option::Option<u32>,
     /// Offered rate of the session, all streams together.
-    #[prost(oneof = "socket_traffic::Rate", tags = "2, 3, 4")]
+    #[prost(oneof = "socket_traffic::Rate", tags = "2, 3, 4, 27")]
     pub rate: ::core::option::Option<socket_traffic::Rate>,
 }
 /// Nested message and enum types in `SocketTraffic`.
@@ -556,6 +617,9 @@ pub mod socket_traffic {
         /// Thousandths of a packet per second.
         #[prost(uint64, tag = "4")]
         MilliPacketsPerSecond(u64),
+        /// What the law of arrival says by itself; must be true.
+        #[prost(bool, tag = "27")]
+        ByArrival(bool),
     }
 }
 /// The other end, when it is an agent.
@@ -621,6 +685,12 @@ pub struct SessionSpec {
     /// Port of the listening end; 0 = the default one, or any free one.
     #[prost(uint32, tag = "11")]
     pub port: u32,
+    /// Interface of the dialling end; absent = by route.
+    #[prost(string, optional, tag = "12")]
+    pub source_interface: ::core::option::Option<::prost::alloc::string::String>,
+    /// Port of the dialling end's first stream; 0 = any free one.
+    #[prost(uint32, tag = "13")]
+    pub source_port: u32,
     /// What kind of work it is; an unknown kind is refused.
     #[prost(oneof = "session_spec::Kind", tags = "4")]
     pub kind: ::core::option::Option<session_spec::Kind>,
@@ -631,7 +701,7 @@ pub struct SessionSpec {
 /// Nested message and enum types in `SessionSpec`.
 pub mod session_spec {
     /// What kind of work it is; an unknown kind is refused.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Kind {
         /// Payload over ordinary TCP or UDP sockets.
         #[prost(message, tag = "4")]
@@ -780,35 +850,146 @@ impl Transport {
         }
     }
 }
-/// Law of the spacing of departures.
+/// What happens when the schedule could not be kept for a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
-pub enum Arrival {
-    /// Not set: refused.
+pub enum Pacing {
+    /// Not set: keep-mean.
     Unspecified = 0,
-    /// Even spacing.
-    Constant = 1,
-    /// Exponential spacing with the mean that the rate gives.
-    Exponential = 2,
+    /// Catch up in a bounded burst.
+    KeepMean = 1,
+    /// Never closer than asked.
+    KeepGap = 2,
 }
-impl Arrival {
+impl Pacing {
     /// String value of the enum field names used in the ProtoBuf definition.
     ///
     /// The values are not transformed in any way and thus are considered stable
     /// (if the ProtoBuf definition does not change) and safe for programmatic use.
     pub fn as_str_name(&self) -> &'static str {
         match self {
-            Self::Unspecified => "ARRIVAL_UNSPECIFIED",
-            Self::Constant => "ARRIVAL_CONSTANT",
-            Self::Exponential => "ARRIVAL_EXPONENTIAL",
+            Self::Unspecified => "PACING_UNSPECIFIED",
+            Self::KeepMean => "PACING_KEEP_MEAN",
+            Self::KeepGap => "PACING_KEEP_GAP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
     pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
         match value {
-            "ARRIVAL_UNSPECIFIED" => Some(Self::Unspecified),
-            "ARRIVAL_CONSTANT" => Some(Self::Constant),
-            "ARRIVAL_EXPONENTIAL" => Some(Self::Exponential),
+            "PACING_UNSPECIFIED" => Some(Self::Unspecified),
+            "PACING_KEEP_MEAN" => Some(Self::KeepMean),
+            "PACING_KEEP_GAP" => Some(Self::KeepGap),
+            _ => None,
+        }
+    }
+}
+/// What of a packet a bit rate counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Layer {
+    /// Not set: payload.
+    Unspecified = 0,
+    /// The payload of the transport.
+    Payload = 1,
+    /// From the IP header on.
+    Ip = 2,
+    /// The Ethernet frame without its checksum.
+    Frame = 3,
+    /// The frame with checksum, preamble and gap.
+    Wire = 4,
+}
+impl Layer {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "LAYER_UNSPECIFIED",
+            Self::Payload => "LAYER_PAYLOAD",
+            Self::Ip => "LAYER_IP",
+            Self::Frame => "LAYER_FRAME",
+            Self::Wire => "LAYER_WIRE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "LAYER_UNSPECIFIED" => Some(Self::Unspecified),
+            "LAYER_PAYLOAD" => Some(Self::Payload),
+            "LAYER_IP" => Some(Self::Ip),
+            "LAYER_FRAME" => Some(Self::Frame),
+            "LAYER_WIRE" => Some(Self::Wire),
+            _ => None,
+        }
+    }
+}
+/// Whether datagrams leave in bundles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Bundles {
+    /// Not set: refused.
+    Unspecified = 0,
+    /// Singly up to single_below_milli_pps, else in bundles.
+    Auto = 1,
+    /// Always.
+    On = 2,
+    /// Never.
+    Off = 3,
+}
+impl Bundles {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "BUNDLES_UNSPECIFIED",
+            Self::Auto => "BUNDLES_AUTO",
+            Self::On => "BUNDLES_ON",
+            Self::Off => "BUNDLES_OFF",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "BUNDLES_UNSPECIFIED" => Some(Self::Unspecified),
+            "BUNDLES_AUTO" => Some(Self::Auto),
+            "BUNDLES_ON" => Some(Self::On),
+            "BUNDLES_OFF" => Some(Self::Off),
+            _ => None,
+        }
+    }
+}
+/// What a UDP generator does when its socket is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OnFull {
+    /// Not set: drop.
+    Unspecified = 0,
+    /// The packet counts as blocked.
+    Drop = 1,
+    /// It waits for room.
+    Wait = 2,
+}
+impl OnFull {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ON_FULL_UNSPECIFIED",
+            Self::Drop => "ON_FULL_DROP",
+            Self::Wait => "ON_FULL_WAIT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ON_FULL_UNSPECIFIED" => Some(Self::Unspecified),
+            "ON_FULL_DROP" => Some(Self::Drop),
+            "ON_FULL_WAIT" => Some(Self::Wait),
             _ => None,
         }
     }

@@ -6,8 +6,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use weir_common::assignment::{Arrival as Law, Rate, Segment, Transport};
+use weir_common::assignment::{Rate, Segment, Transport};
 use weir_common::record::{DataPath, Ending, TcpColumns};
+use weir_common::traffic::Law;
 use weir_wire::link::CohortSpan;
 
 use super::{SegmentEnd, close_segment, draw_stream, pacing_name, rng_name, share};
@@ -456,7 +457,7 @@ fn schedule(
 ) -> Result<Option<StreamPacer>, ArrivalError> {
     let traffic = context.session.traffic();
     let rate = match traffic.rate {
-        Rate::Max | Rate::MilliPacketsPerSecond(_) => return Ok(None),
+        Rate::Max | Rate::MilliPacketsPerSecond(_) | Rate::Arrival => return Ok(None),
         Rate::BitsPerSecond(rate) => rate,
     };
     let rate = share(Some(rate), context.stream, context.streams()).unwrap_or(rate);
@@ -469,9 +470,9 @@ fn schedule(
         traffic.size
     };
     let spacing = MeanSpacing::from_bit_rate(quantum, rate)?;
-    let arrival = match traffic.arrival {
+    let arrival = match &traffic.arrival {
         Law::Constant => Arrival::constant(spacing),
-        Law::Exponential => Arrival::exponential(
+        Law::Exponential { .. } => Arrival::exponential(
             spacing,
             context.run.assignment.seed,
             draw_stream(context, segment),

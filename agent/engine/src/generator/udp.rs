@@ -5,8 +5,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use weir_common::assignment::{Arrival as Law, Rate, Segment, Transport};
+use weir_common::assignment::{Rate, Segment, Transport};
 use weir_common::record::DataPath;
+use weir_common::traffic::Law;
 use weir_wire::link::CohortSpan;
 use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind, SHORT_LENGTH};
 
@@ -586,15 +587,15 @@ fn schedule(context: &StreamContext, segment: usize) -> Result<Option<Turns>, Ar
     let traffic = context.session.traffic();
     let streams = context.streams();
     let (period_ns, packets) = match traffic.rate {
-        Rate::Max => return Ok(None),
+        Rate::Max | Rate::Arrival => return Ok(None),
         Rate::BitsPerSecond(rate) => (u64::from(traffic.size) * 8_000_000_000, rate),
         Rate::MilliPacketsPerSecond(rate) => (1_000_000_000_000, rate),
     };
     let spacing = MeanSpacing::new(period_ns.saturating_mul(streams), packets)?;
     let turn_ns = spacing.mean_ns() / streams as f64 * f64::from(context.stream);
-    let (arrival, put_off_ns) = match traffic.arrival {
+    let (arrival, put_off_ns) = match &traffic.arrival {
         Law::Constant => (Arrival::constant(spacing), turn_ns as u64),
-        Law::Exponential => {
+        Law::Exponential { .. } => {
             let seed = context.run.assignment.seed;
             let draw = draw_stream(context, segment);
             (Arrival::exponential(spacing, seed, draw)?, 0)

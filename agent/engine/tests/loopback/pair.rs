@@ -6,8 +6,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use weir_common::assignment::{
-    Arrival, Assignment, Family, Kind, OnControllerLoss, Peer, Rate, Segment, SessionSpec,
-    SocketTraffic, Transport,
+    Assignment, Family, Kind, OnControllerLoss, Peer, Rate, Segment, SessionSpec, SocketTraffic,
+    Transport,
 };
 use weir_common::id::{FlowId, RunId, SessionId};
 use weir_common::record::{Counters, End, FlowClosed, Record};
@@ -129,15 +129,7 @@ pub(crate) fn now_ns() -> u64 {
 }
 
 pub(crate) fn traffic(transport: Transport, rate: Rate, size: u32) -> SocketTraffic {
-    SocketTraffic {
-        transport,
-        rate,
-        arrival: Arrival::Constant,
-        size,
-        bytes: None,
-        packets: None,
-        congestion_control: None,
-    }
+    SocketTraffic::new(transport, rate, size)
 }
 
 pub(crate) fn segment(flow: u32, start_ms: u64, length_ms: u64, warmup_ms: u64) -> Segment {
@@ -164,6 +156,8 @@ pub(crate) fn session(number: u32, traffic: SocketTraffic, segments: Vec<Segment
         segments,
         family: Family::Any,
         source_address: None,
+        source_interface: None,
+        source_port: None,
         port: 0,
     }
 }

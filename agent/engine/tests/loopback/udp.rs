@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use weir_common::assignment::{Arrival, Peer, Rate, Transport};
+use weir_common::assignment::{Peer, Rate, Transport};
 use weir_common::id::SessionId;
 use weir_common::record::Ending;
+use weir_common::traffic::Law;
 use weir_engine::engine::{Event, FailureCode};
 
 use crate::pair::{
@@ -82,7 +83,7 @@ fn phases_without_a_pause_are_flows_of_their_own() {
 #[test]
 fn exponential_spacing_is_drawn_from_the_seed() {
     let mut poisson = traffic(Transport::Udp, Rate::MilliPacketsPerSecond(1_000_000), 64);
-    poisson.arrival = Arrival::Exponential;
+    poisson.arrival = Law::Exponential { mean: None };
     let run = || {
         let pair = Pair::complete(vec![session(
             1,

@@ -67,6 +67,11 @@ impl Plan {
             segments: session.segments.clone(),
             family: family(session.bind),
             source_address: session.bind.filter(|_| dials && end == End::Tx),
+            source_interface: session
+                .interface
+                .clone()
+                .filter(|_| dials && end == End::Tx),
+            source_port: session.source_port.filter(|_| dials && end == End::Tx),
             port: session.port,
         })
     }

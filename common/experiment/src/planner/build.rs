@@ -52,8 +52,17 @@ pub(super) fn build(
                 && built.sessions[open[place]].segments.len() < bounds::SEGMENTS;
             if !goes_on {
                 open[place] = built.sessions.len();
-                for link in &set.links {
-                    let session = session(context, set, *link, built.sessions.len(), &mut tags);
+                for (at, link) in set.links.iter().enumerate() {
+                    let index = built.sessions.len();
+                    let mut session = session(context, set, *link, index, &mut tags);
+                    let (share, of) = traffic::share_of(set.set.traffic.per, &set.links, at);
+                    traffic::divide(&mut session.traffic, share, of).map_err(|key| {
+                        PlanError::Value {
+                            set: set.set.name.clone(),
+                            key,
+                            problem: format!("too little to share among {of} flows"),
+                        }
+                    })?;
                     built.sessions.push(session);
                 }
             }
@@ -80,7 +89,14 @@ fn session(
             Dial::To => End::Rx,
         },
         traffic: set.traffic.clone(),
-        bind: set.set.traffic.bind,
+        bind: set.set.traffic.bind.as_ref().and_then(|bind| bind.address),
+        interface: set
+            .set
+            .traffic
+            .bind
+            .as_ref()
+            .and_then(|bind| bind.interface.clone()),
+        source_port: set.set.traffic.bind.as_ref().and_then(|bind| bind.port),
         port: set.set.traffic.port.unwrap_or(0),
         tags: (0..set.set.traffic.streams).map(|_| tags.draw()).collect(),
         segments: Vec::new(),
@@ -132,8 +148,8 @@ fn add_flows(
             start_ns: phase.start_ns,
             length_ns,
             warmup_ns,
-            offered_bps: traffic::offered_bps(&set.traffic),
-            offered_milli_pps: traffic::offered_milli_pps(&set.traffic),
+            offered_bps: traffic::offered_bps(&session.traffic),
+            offered_milli_pps: traffic::offered_milli_pps(&session.traffic),
             streams: streams as u16,
             size: set.traffic.size,
             rows_per_end: rows_per_end(

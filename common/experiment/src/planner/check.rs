@@ -135,7 +135,7 @@ fn congestion_control(
 
 /// `bind` must be an address of the generator.
 fn bound(set: &FlowSet, from: &AgentFacts) -> Result<(), PlanError> {
-    match set.traffic.bind {
+    match set.traffic.bind.as_ref().and_then(|bind| bind.address) {
         Some(bind) if !from.addresses.contains(&bind) => Err(PlanError::Value {
             set: set.name.clone(),
             key: "bind",
@@ -164,8 +164,8 @@ fn path(context: &Context<'_>, set: &FlowSet, link: Link) -> Result<IpAddr, Plan
     let (dialler, peer) = (&context.hosts[dialler], &context.hosts[peer]);
     let addresses = reachable(dialler, peer);
     let of_family = |address: &&IpAddr| {
-        set.traffic
-            .bind
+        let bind = set.traffic.bind.as_ref();
+        bind.and_then(|bind| bind.address)
             .is_none_or(|bind| bind.is_ipv4() == address.is_ipv4())
     };
     addresses

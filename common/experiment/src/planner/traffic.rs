@@ -1,10 +1,12 @@
 //! From the traffic of the language to what the engine sends.
 
-use weir_common::assignment::{Arrival, Rate, SocketTraffic, Transport, bounds};
+use weir_common::assignment::{RampPoint, Rate, SocketTraffic, Transport, bounds};
 use weir_common::campaign::FlowSet;
 use weir_common::traffic::{self, Law, Per, Traffic};
+use weir_common::unit::Span;
 
 use super::PlanError;
+use super::pairs::Link;
 
 /// The traffic of one session of the flow set, all its streams together.
 pub(super) fn socket_traffic(set: &FlowSet) -> Result<SocketTraffic, PlanError> {
@@ -34,24 +36,93 @@ pub(super) fn socket_traffic(set: &FlowSet) -> Result<SocketTraffic, PlanError> 
         Some(Some(count)) => Ok(Some(count)),
         Some(None) => Err(value(key, "too many for all streams together".to_owned())),
     };
+    let ramp = ramp(traffic, times);
+    let ramp =
+        ramp.ok_or_else(|| value("ramp", "a rate is outside what a flow may offer".to_owned()))?;
     Ok(SocketTraffic {
-        transport: traffic.transport,
-        rate,
-        arrival: match traffic.arrival {
-            Law::Constant => Arrival::Constant,
-            Law::Exponential { .. } => Arrival::Exponential,
+        layer: traffic.layer,
+        ramp,
+        arrival: match &traffic.arrival {
+            Law::Exponential { .. } => Law::Exponential { mean: None },
+            law => law.clone(),
         },
-        size: traffic.packet_size().unwrap_or(0),
+        pacing: traffic.pacing,
+        spin_ns: traffic.spin.as_nanos(),
         bytes: whole("bytes", traffic.bytes.map(|bytes| bytes.bytes()))?,
         packets: whole("packets", traffic.packets)?,
+        echo: traffic.echo,
+        verify: traffic.verify,
+        bundles: traffic.gso.unwrap_or_default(),
+        on_full: traffic.on_full,
+        end: traffic.end,
         congestion_control: traffic.cc.clone(),
+        mss: traffic.mss,
+        nodelay: traffic.nodelay,
+        window: traffic.window.map(|window| window.bytes()),
+        marking: traffic.marking,
+        ..SocketTraffic::new(traffic.transport, rate, traffic.packet_size().unwrap_or(0))
     })
+}
+
+/// The points of the ramp, in the unit of the rate.
+fn ramp(traffic: &Traffic, times: u64) -> Option<Vec<RampPoint>> {
+    let point = |(at, rate): &(Span, traffic::Rate)| {
+        let (rate, most) = match rate {
+            traffic::Rate::Bits(rate) => (rate.bits_per_second(), bounds::RATE_MAX_BPS),
+            traffic::Rate::Packets(rate) => (rate.millis(), bounds::RATE_MAX_MILLI_PPS),
+            traffic::Rate::Max | traffic::Rate::Arrival => return None,
+        };
+        let rate = rate.checked_mul(times).filter(|rate| *rate <= most)?;
+        let at_ns = at.as_nanos();
+        Some(RampPoint { at_ns, rate })
+    };
+    traffic.ramp.points().iter().map(point).collect()
+}
+
+/// Which of how many equal shares of its set's figures the session of a link has.
+pub(super) fn share_of(per: Per, links: &[Link], at: usize) -> (u64, u64) {
+    let same = |link: &Link| match per {
+        Per::Flow | Per::Stream => false,
+        Per::Sender => link.from == links[at].from,
+        Per::Set => true,
+    };
+    let before = links[..at].iter().filter(|link| same(link)).count() as u64;
+    let after = links[at + 1..].iter().filter(|link| same(link)).count() as u64;
+    (before, before + 1 + after)
+}
+
+/// Leaves a session its share: as even as whole numbers are, and the sum is the whole.
+///
+/// # Errors
+/// The key of which there is too little for everyone.
+pub(super) fn divide(traffic: &mut SocketTraffic, share: u64, of: u64) -> Result<(), &'static str> {
+    let part = |key, whole: &mut u64| {
+        *whole = *whole / of + u64::from(share < *whole % of);
+        if *whole == 0 { Err(key) } else { Ok(()) }
+    };
+    match &mut traffic.rate {
+        Rate::Max | Rate::Arrival => {}
+        Rate::BitsPerSecond(rate) | Rate::MilliPacketsPerSecond(rate) => {
+            part(traffic.transport.as_str(), rate)?;
+        }
+    }
+    for point in &mut traffic.ramp {
+        part("ramp", &mut point.rate)?;
+    }
+    traffic
+        .bytes
+        .as_mut()
+        .map_or(Ok(()), |bytes| part("bytes", bytes))?;
+    traffic
+        .packets
+        .as_mut()
+        .map_or(Ok(()), |packets| part("packets", packets))
 }
 
 /// How often the figures of the language count in a session: once for each stream if they are said of it.
 fn share(traffic: &Traffic) -> u64 {
     match traffic.per {
-        Per::Flow => 1,
+        Per::Flow | Per::Sender | Per::Set => 1,
         Per::Stream => u64::from(traffic.streams),
     }
 }
@@ -84,7 +155,7 @@ const MILLI_PER_NANO: u128 = 1_000_000_000_000;
 /// Offered payload of a session, bit/s, rounded; `None` for `max`.
 pub(super) fn offered_bps(traffic: &SocketTraffic) -> Option<u64> {
     match traffic.rate {
-        Rate::Max => None,
+        Rate::Max | Rate::Arrival => None,
         Rate::BitsPerSecond(rate) => Some(rate),
         Rate::MilliPacketsPerSecond(rate) => {
             let bits = u128::from(rate) * u128::from(traffic.size) * 8;
@@ -96,11 +167,42 @@ pub(super) fn offered_bps(traffic: &SocketTraffic) -> Option<u64> {
 /// Offered packets of a UDP session, thousandths per second, rounded; `None` for `max` and TCP.
 pub(super) fn offered_milli_pps(traffic: &SocketTraffic) -> Option<u64> {
     match (traffic.transport, traffic.rate) {
-        (Transport::Tcp, _) | (_, Rate::Max) => None,
+        (Transport::Tcp, _) | (_, Rate::Max | Rate::Arrival) => None,
         (Transport::Udp, Rate::MilliPacketsPerSecond(rate)) => Some(rate),
         (Transport::Udp, Rate::BitsPerSecond(rate)) => {
             let bits = u128::from(traffic.size.max(1)) * 8;
             u64::try_from((u128::from(rate) * 1_000 + bits / 2) / bits).ok()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_even_and_whole() {
+        let link = |from, to| Link {
+            from,
+            to,
+            reverse: None,
+        };
+        let links = [link(0, 1), link(2, 1), link(0, 2)];
+        assert_eq!(share_of(Per::Flow, &links, 2), (0, 1));
+        assert_eq!(share_of(Per::Sender, &links, 2), (1, 2));
+        assert_eq!(share_of(Per::Set, &links, 2), (2, 3));
+        let mut whole = SocketTraffic::new(Transport::Udp, Rate::BitsPerSecond(10), 100);
+        whole.packets = Some(7);
+        let mut sum = (0, 0);
+        for share in 0..3 {
+            let mut part = whole.clone();
+            divide(&mut part, share, 3).unwrap();
+            let Rate::BitsPerSecond(rate) = part.rate else {
+                panic!("the unit changed")
+            };
+            sum = (sum.0 + rate, sum.1 + part.packets.unwrap());
+        }
+        assert_eq!(sum, (10, 7));
+        assert_eq!(divide(&mut whole, 7, 8), Err("packets"));
     }
 }

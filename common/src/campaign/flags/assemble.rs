@@ -95,9 +95,10 @@ fn takes(segment: &Segment, wide: &Given) -> bool {
     let max = find(&segment.given, transport)
         .is_some_and(|rate| matches!(&rate.value, Value::Word(word) if word == "max"));
     match wide.key.as_str() {
-        "cc" => transport == "tcp",
-        "packets" => transport == "udp",
-        "arrival" => !max,
+        "cc" | "mss" | "nodelay" | "end" => transport == "tcp",
+        "packets" | "gso" | "on_full" | "ecn" => transport == "udp",
+        "echo" | "layer" => transport == "udp" && !max,
+        "arrival" | "pacing" | "spin" | "ramp" => !max,
         _ => true,
     }
 }

@@ -4,9 +4,11 @@ use super::read::{Reader, Result, bad, cut};
 use crate::campaign::keys::{TRAFFIC, not_yet};
 use crate::campaign::tree::Table;
 use crate::campaign::{CampaignError, ErrorKind};
-use crate::traffic::{Law, LawError, Pacing, Per, Rate, STREAMS_MOST, Traffic, Transport};
-use crate::unit::ByteCount;
-use std::net::IpAddr;
+use crate::traffic::{
+    Bundles, Law, LawError, Layer, Marking, OnFull, Pacing, Per, Ramp, Rate, STREAMS_MOST,
+    StreamEnd, Traffic, Transport,
+};
+use crate::unit::{ByteCount, Span};
 
 pub(super) fn traffic(table: &Table) -> Result<Traffic> {
     let reader = Reader::new(table, &TRAFFIC)?;
@@ -14,20 +16,23 @@ pub(super) fn traffic(table: &Table) -> Result<Traffic> {
     let mut traffic = Traffic::new(transport, rate);
     traffic.size = size(&reader)?;
     traffic.arrival = arrival(&reader)?;
-    traffic.pacing = reader
-        .choice("pacing", &[("keep-mean", Pacing::KeepMean)], &["keep-gap"])?
-        .unwrap_or_default();
-    let per = [("flow", Per::Flow), ("stream", Per::Stream)];
-    traffic.per = reader
-        .choice("per", &per, &["sender", "set"])?
-        .unwrap_or_default();
+    schedule(&reader, &mut traffic)?;
+    let per = [
+        ("flow", Per::Flow),
+        ("stream", Per::Stream),
+        ("sender", Per::Sender),
+        ("set", Per::Set),
+    ];
+    traffic.per = reader.choice("per", &per, &[])?.unwrap_or_default();
     traffic.streams = reader
         .count("streams", 1..=u64::from(STREAMS_MOST))?
         .map_or(1, |count| count as u32);
     traffic.bytes = reader.quantity("bytes")?;
     traffic.packets = reader.count("packets", 1..=i64::MAX as u64)?;
     traffic.cc = congestion_control(&reader)?;
-    traffic.bind = bind(&reader)?;
+    sockets(&reader, &mut traffic)?;
+    traffic.marking = marking(&reader)?;
+    traffic.bind = reader.quantity("bind")?;
     traffic.port = reader
         .count("port", 1..=u64::from(u16::MAX))?
         .map(|port| port as u16);
@@ -120,19 +125,109 @@ fn congestion_control(reader: &Reader<'_>) -> Result<Option<String>> {
     Ok(Some(text.to_owned()))
 }
 
-fn bind(reader: &Reader<'_>) -> Result<Option<IpAddr>> {
-    let Some(node) = reader.node("bind") else {
-        return Ok(None);
-    };
-    let text = node.scalar("bind", "a source address in quotes")?;
-    let parsed = text.parse();
-    parsed.map(Some).map_err(|_| {
-        bad(
-            &node.place,
-            format!(
-                "`bind`: `{}` is not an address of the sending host, such as `10.150.0.71`",
+fn schedule(reader: &Reader<'_>, traffic: &mut Traffic) -> Result<()> {
+    let policies = [
+        ("keep-mean", Pacing::KeepMean),
+        ("keep-gap", Pacing::KeepGap),
+    ];
+    traffic.pacing = reader.choice("pacing", &policies, &[])?.unwrap_or_default();
+    traffic.spin = reader.quantity("spin")?.unwrap_or(traffic.spin);
+    let layers = [
+        ("payload", Layer::Payload),
+        ("ip", Layer::Ip),
+        ("frame", Layer::Frame),
+        ("wire", Layer::Wire),
+    ];
+    traffic.layer = reader.choice("layer", &layers, &[])?.unwrap_or_default();
+    let mut points = Vec::new();
+    for (text, place) in reader.texts("ramp")?.unwrap_or_default() {
+        points.push(Ramp::point(text).map_err(|error| bad(place, format!("`ramp`: {error}")))?);
+    }
+    let ramp = Ramp::new(points);
+    traffic.ramp = ramp.map_err(|error| bad(reader.place("ramp"), format!("`ramp`: {error}")))?;
+    Ok(())
+}
+
+fn sockets(reader: &Reader<'_>, traffic: &mut Traffic) -> Result<()> {
+    traffic.mss = reader.count("mss", 88..=65_495)?.map(|bytes| bytes as u32);
+    traffic.window = reader.quantity("window")?;
+    traffic.nodelay = reader.bool("nodelay")?.unwrap_or_default();
+    traffic.echo = reader.bool("echo")?.unwrap_or_default();
+    traffic.verify = reader.bool("verify")?.unwrap_or_default();
+    let bundles = [
+        ("auto", None),
+        ("on", Some(Bundles::On)),
+        ("off", Some(Bundles::Off)),
+    ];
+    traffic.gso = reader.choice("gso", &bundles, &[])?.flatten();
+    let full = [("drop", OnFull::Drop), ("wait", OnFull::Wait)];
+    traffic.on_full = reader.choice("on_full", &full, &[])?.unwrap_or_default();
+    if let Some(node) = reader.node("end") {
+        let text = node.scalar("end", "`drain(10 s)` or `abort`")?;
+        traffic.end = stream_end(text).ok_or_else(|| {
+            let message = format!(
+                "`end`: `{}` is neither `abort` nor `drain(TIME)` of at most 60 s, such as `drain(10 s)`",
                 cut(text)
-            ),
-        )
+            );
+            bad(&node.place, message)
+        })?;
+    }
+    Ok(())
+}
+
+fn stream_end(text: &str) -> Option<StreamEnd> {
+    if text == "abort" {
+        return Some(StreamEnd::Abort);
+    }
+    let time = text.strip_prefix("drain(")?.strip_suffix(')')?;
+    let time: Span = time.trim().parse().ok()?;
+    (time <= DRAIN_MOST).then(|| StreamEnd::Drain(time.as_nanos()))
+}
+
+/// Longest drain of a stream.
+const DRAIN_MOST: Span = Span::from_secs(60);
+
+fn marking(reader: &Reader<'_>) -> Result<Marking> {
+    let dscp = match reader.node("dscp") {
+        None => None,
+        Some(node) => {
+            let text = node.scalar("dscp", "a number or a name such as `ef`")?;
+            let code = text.parse().ok().filter(|code| *code < 64);
+            let code = code.or_else(|| code_point(&text.to_ascii_lowercase()));
+            Some(code.ok_or_else(|| {
+                let message = format!(
+                    "`dscp`: `{}` is neither 0 to 63 nor a name: cs0 to cs7, af11 to af43, ef, le",
+                    cut(text)
+                );
+                bad(&node.place, message)
+            })?)
+        }
+    };
+    let ecn = [("none", 0), ("ect1", 1), ("ect0", 2), ("ce", 3)];
+    Ok(Marking {
+        dscp,
+        ecn: reader.choice("ecn", &ecn, &[])?,
+        ttl: reader.count("ttl", 1..=255)?.map(|hops| hops as u8),
+        flow_label: reader
+            .count("flow_label", 0..=0xf_ffff)?
+            .map(|label| label as u32),
     })
+}
+
+/// The code point of a per-hop behaviour: class selectors (RFC 2474), assured (RFC 2597) and expedited forwarding
+/// (RFC 3246), lower effort (RFC 8622).
+fn code_point(name: &str) -> Option<u8> {
+    let digit = |at: usize, range: std::ops::RangeInclusive<u8>| {
+        let digit = name.as_bytes().get(at)?.checked_sub(b'0')?;
+        range.contains(&digit).then_some(digit)
+    };
+    match name {
+        "ef" => Some(46),
+        "le" => Some(1),
+        _ if name.starts_with("cs") && name.len() == 3 => Some(digit(2, 0..=7)? * 8),
+        _ if name.starts_with("af") && name.len() == 4 => {
+            Some(digit(2, 1..=4)? * 8 + digit(3, 1..=3)? * 2)
+        }
+        _ => None,
+    }
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::selector::Glob;
-use crate::traffic::{Law, Per, Rate, Traffic, Transport};
+use crate::traffic::{
+    Bundles, Law, Layer, Marking, OnFull, Pacing, Per, Ramp, Rate, StreamEnd, Traffic, Transport,
+};
 use crate::unit::{BitRate, ByteCount, PacketRate, Ratio};
 use proptest::prelude::*;
 
@@ -75,19 +77,44 @@ fn traffic() -> impl Strategy<Value = Traffic> {
         prop::option::of(1..u16::MAX),
     );
     let text = (prop::option::of("[a-z]{1,8}"), any::<bool>());
-    let made = (any::<bool>(), rate(), laws, ends, small, text).prop_map(
-        |(udp, rate, arrival, (bytes, packets), (size, streams, per_stream, port), (cc, bound))| {
+    let made = (any::<bool>(), rate(), laws, ends, small, text, sockets()).prop_map(
+        |(
+            udp,
+            rate,
+            arrival,
+            (bytes, packets),
+            (size, streams, per_stream, port),
+            (cc, bound),
+            sockets,
+        )| {
+            let transport = if udp { Transport::Udp } else { Transport::Tcp };
             Traffic {
                 size,
                 arrival,
-                per: if per_stream { Per::Stream } else { Per::Flow },
+                per: if per_stream { Per::Stream } else { Per::Set },
                 streams,
                 bytes,
                 packets,
-                cc,
-                bind: bound.then(|| "10.150.0.71".parse().unwrap()),
+                cc: cc.filter(|_| !udp),
+                bind: bound.then(|| "10.150.0.71:5000".parse().unwrap()),
                 port,
-                ..Traffic::new(if udp { Transport::Udp } else { Transport::Tcp }, rate)
+                transport,
+                rate,
+                mss: sockets.mss.filter(|_| !udp),
+                nodelay: sockets.nodelay && !udp,
+                end: if udp {
+                    StreamEnd::default()
+                } else {
+                    sockets.end
+                },
+                gso: sockets.gso.filter(|_| udp),
+                echo: sockets.echo && udp,
+                on_full: if udp { sockets.on_full } else { OnFull::Drop },
+                marking: Marking {
+                    ecn: sockets.marking.ecn.filter(|_| udp),
+                    ..sockets.marking
+                },
+                ..sockets
             }
         },
     );
@@ -99,6 +126,69 @@ fn traffic() -> impl Strategy<Value = Traffic> {
             port: traffic.port,
             ..Traffic::new(traffic.transport, Rate::Max)
         },
+    })
+}
+
+/// Any of the options of sockets and schedules, whether they go together or not.
+fn sockets() -> impl Strategy<Value = Traffic> {
+    let schedule = (
+        any::<bool>(),
+        0..20_000_000_u64,
+        prop::sample::select(vec![Layer::Payload, Layer::Ip, Layer::Frame, Layer::Wire]),
+        prop::collection::vec((0..100_u64, 1..1_000_000_u64), 0..3),
+    );
+    let socket = (
+        prop::option::of(88..65_495_u32),
+        any::<[bool; 4]>(),
+        prop::option::of(2_048..1_u64 << 30),
+        prop::sample::select(vec![None, Some(Bundles::On), Some(Bundles::Off)]),
+        prop_oneof![
+            Just(StreamEnd::Abort),
+            (0..60_000_u64).prop_map(|ms| StreamEnd::Drain(ms * 1_000_000))
+        ],
+    );
+    let marking = (
+        prop::option::of(0..64_u8),
+        prop::option::of(0..4_u8),
+        prop::option::of(1..=255_u8),
+        prop::option::of(0..=0xf_ffff_u32),
+    );
+    (schedule, socket, marking).prop_map(|(schedule, socket, marking)| {
+        let (keep_gap, spin, layer, mut points) = schedule;
+        let (mss, [nodelay, echo, verify, wait], window, gso, end) = socket;
+        let (dscp, ecn, ttl, flow_label) = marking;
+        points.sort_unstable();
+        let points = points.iter().map(|(at, bits)| {
+            (
+                Span::from_millis(*at),
+                Rate::Bits(BitRate::new(*bits).unwrap()),
+            )
+        });
+        Traffic {
+            layer,
+            ramp: Ramp::new(points.collect()).unwrap(),
+            pacing: if keep_gap {
+                Pacing::KeepGap
+            } else {
+                Pacing::KeepMean
+            },
+            spin: Span::from_nanos(spin),
+            mss,
+            nodelay,
+            window: window.map(ByteCount::new),
+            gso,
+            end,
+            echo,
+            verify,
+            on_full: if wait { OnFull::Wait } else { OnFull::Drop },
+            marking: Marking {
+                dscp,
+                ecn,
+                ttl,
+                flow_label,
+            },
+            ..Traffic::new(Transport::Udp, Rate::Max)
+        }
     })
 }
 

@@ -9,7 +9,8 @@ use crate::types::v1 as pb;
 fn sample() -> pb::Desired {
     let udp = pb::SocketTraffic {
         transport: pb::Transport::Udp.into(),
-        arrival: pb::Arrival::Constant.into(),
+        arrival: "constant".into(),
+        bundles: pb::Bundles::Off.into(),
         size_bytes: 1200,
         rate: Some(pb::socket_traffic::Rate::BitsPerSecond(1_000_000)),
         ..pb::SocketTraffic::default()
@@ -125,10 +126,47 @@ fn sessions() -> Vec<(&'static str, Damage)> {
             udp(s).transport = 0;
         }),
         ("assignment.sessions[0].socket.arrival", |_, _, s| {
-            udp(s).arrival = 7;
+            udp(s).arrival = "sometimes".into();
         }),
         ("assignment.sessions[0].socket.rate", |_, _, s| {
             udp(s).rate = None;
+        }),
+        ("assignment.sessions[0].socket.layer", |_, _, s| {
+            udp(s).layer = 9;
+        }),
+        ("assignment.sessions[0].socket.pacing", |_, _, s| {
+            udp(s).pacing = -1;
+        }),
+        ("assignment.sessions[0].socket.bundles", |_, _, s| {
+            udp(s).bundles = 0;
+        }),
+        ("assignment.sessions[0].socket.on_full", |_, _, s| {
+            udp(s).on_full = 3;
+        }),
+        ("assignment.sessions[0].socket.ttl", |_, _, s| {
+            udp(s).ttl = Some(256);
+        }),
+        ("assignment.sessions[0].kind.ttl", |_, _, s| {
+            udp(s).ttl = Some(0);
+        }),
+        ("assignment.sessions[0].kind.dscp", |_, _, s| {
+            udp(s).dscp = Some(64);
+        }),
+        ("assignment.sessions[0].kind.spin_ns", |_, _, s| {
+            udp(s).spin_ns = u64::MAX;
+        }),
+        ("assignment.sessions[0].kind.end", |_, _, s| {
+            udp(s).drain_ns = Some(u64::MAX);
+        }),
+        ("assignment.sessions[0].kind.ramp", |_, _, s| {
+            let point = |at_ns| pb::RampPoint { at_ns, rate: 1 };
+            udp(s).ramp = vec![point(2), point(1)];
+        }),
+        ("assignment.sessions[0].kind.window", |_, _, s| {
+            udp(s).window_bytes = Some(1);
+        }),
+        ("assignment.sessions[0].source_interface", |_, _, s| {
+            s.source_interface = Some("x".repeat(16));
         }),
         ("assignment.sessions[0].kind.rate", |_, _, s| {
             udp(s).rate = Some(pb::socket_traffic::Rate::BitsPerSecond(u64::MAX));

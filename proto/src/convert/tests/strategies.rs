@@ -4,8 +4,9 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use weir_common::assignment::{
-    Arrival, Assignment, Desired, Family, Kind, OnControllerLoss, Order, Peer, Rate, Segment,
-    SessionSpec, SocketTraffic, StartAt, Target, Transport,
+    Assignment, Bundles, Desired, Family, Kind, Layer, Marking, OnControllerLoss, OnFull, Order,
+    Pacing, Peer, RampPoint, Rate, Segment, SessionSpec, SocketTraffic, StartAt, StreamEnd, Target,
+    Transport,
 };
 use weir_common::id::{FlowId, RunId, SessionId};
 use weir_common::record::{
@@ -13,6 +14,7 @@ use weir_common::record::{
     Record, Source, TcpColumns, Window,
 };
 use weir_common::stats::Histogram;
+use weir_common::traffic::Law;
 
 use crate::convert::limits;
 
@@ -223,7 +225,7 @@ prop_compose! {
 }
 
 pub(super) fn traffic() -> impl Strategy<Value = SocketTraffic> {
-    let arrival = prop_oneof![Just(Arrival::Constant), Just(Arrival::Exponential)];
+    let arrival = prop_oneof![Just(Law::Constant), Just(Law::Exponential { mean: None })];
     let udp_rate = prop_oneof![
         Just(Rate::Max),
         (1..1u64 << 40).prop_map(Rate::BitsPerSecond),
@@ -240,28 +242,105 @@ pub(super) fn traffic() -> impl Strategy<Value = SocketTraffic> {
         12u32..=65507,
         of(1u64..),
         of(1u64..),
+        options(),
     )
-        .prop_map(|(rate, arrival, size, bytes, packets)| SocketTraffic {
-            transport: Transport::Udp,
-            rate,
-            arrival,
-            size,
-            bytes,
-            packets,
-            congestion_control: None,
-        });
-    let tcp = (tcp_rate, arrival, any::<u32>(), of(1u64..), control).prop_map(
-        |(rate, arrival, size, bytes, congestion_control)| SocketTraffic {
-            transport: Transport::Tcp,
-            rate,
-            arrival,
-            size,
-            bytes,
-            packets: None,
-            congestion_control,
-        },
-    );
+        .prop_map(
+            |(rate, arrival, size, bytes, packets, options)| SocketTraffic {
+                transport: Transport::Udp,
+                rate,
+                arrival,
+                size,
+                bytes,
+                packets,
+                ..options
+            },
+        );
+    let tcp = (
+        tcp_rate,
+        arrival,
+        any::<u32>(),
+        of(1u64..),
+        control,
+        options(),
+    )
+        .prop_map(
+            |(rate, arrival, size, bytes, congestion_control, options)| SocketTraffic {
+                transport: Transport::Tcp,
+                rate,
+                arrival,
+                size,
+                bytes,
+                congestion_control,
+                echo: false,
+                ..options
+            },
+        );
     prop_oneof![udp, tcp]
+}
+
+/// Options that every traffic may have.
+fn options() -> impl Strategy<Value = SocketTraffic> {
+    let layers = [Layer::Payload, Layer::Ip, Layer::Frame, Layer::Wire];
+    let schedule = (
+        proptest::sample::select(layers.to_vec()),
+        vec((0..1_000u64, 1..1_000u64), 0..3),
+        any::<bool>(),
+        0..=10_000_000u64,
+    );
+    let bundles = prop_oneof![
+        Just(Bundles::On),
+        Just(Bundles::Off),
+        any::<u64>().prop_map(|single_below_milli_pps| Bundles::Auto {
+            single_below_milli_pps
+        }),
+    ];
+    let end = prop_oneof![
+        Just(StreamEnd::Abort),
+        (0..=60_000_000_000u64).prop_map(StreamEnd::Drain)
+    ];
+    let socket = (
+        any::<[bool; 4]>(),
+        bundles,
+        end,
+        of(88..=65_495u32),
+        of(2_048..=1u64 << 30),
+    );
+    let marking = (of(0..64u8), of(0..4u8), of(1..=255u8), of(0..=0xf_ffffu32));
+    (schedule, socket, marking).prop_map(|(schedule, socket, marking)| {
+        let (layer, mut points, keep_gap, spin_ns) = schedule;
+        let ([echo, verify, nodelay, wait], bundles, end, mss, window) = socket;
+        let (dscp, ecn, ttl, flow_label) = marking;
+        points.sort_unstable();
+        let point = |(at_ns, rate)| RampPoint { at_ns, rate };
+        let keep = |max: bool| {
+            if max {
+                Pacing::KeepGap
+            } else {
+                Pacing::KeepMean
+            }
+        };
+        SocketTraffic {
+            layer,
+            ramp: points.into_iter().map(point).collect(),
+            pacing: keep(keep_gap),
+            spin_ns,
+            echo,
+            verify,
+            nodelay,
+            on_full: if wait { OnFull::Wait } else { OnFull::Drop },
+            bundles,
+            end,
+            mss,
+            window,
+            marking: Marking {
+                dscp,
+                ecn,
+                ttl,
+                flow_label,
+            },
+            ..SocketTraffic::new(Transport::Udp, Rate::BitsPerSecond(1), 100)
+        }
+    })
 }
 
 pub(super) fn peer() -> impl Strategy<Value = Peer> {
@@ -293,6 +372,8 @@ prop_compose! {
         lengths in vec((1u32.., 2u64..1_000_000_000, 0u64..1_000_000_000), 1..5),
         family in prop_oneof![Just(Family::Any), Just(Family::V4), Just(Family::V6)],
         source_address in of(any::<std::net::IpAddr>()),
+        source_interface in of("[a-z]{1,15}"),
+        source_port in of(1..=u16::MAX),
         port in any::<u16>(),
     ) -> SessionSpec {
         let mut start_ns = 0;
@@ -316,6 +397,8 @@ prop_compose! {
             segments: segments.collect(),
             family,
             source_address,
+            source_interface,
+            source_port,
             port,
         }
     }
