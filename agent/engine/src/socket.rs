@@ -37,7 +37,7 @@ pub use self::provider::{
     DirectProvider, ListenRequest, SocketProvider, StreamRequest, UdpRequest,
 };
 pub use self::receive::{BUNDLE_BYTES, Datagram, ReceiveBatch, ReceiveDetails};
-pub use self::sys::{monotonic_ns, realtime_ns, sleep_until_monotonic};
+pub use self::sys::{lend_to_pipe, monotonic_ns, realtime_ns, sleep_until_monotonic};
 pub use self::tcp::{TcpConnection, TcpListener, TcpOptions, Transfer};
 pub use self::tcp_info::TcpInfo;
 pub use self::thread::{

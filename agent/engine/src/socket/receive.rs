@@ -104,6 +104,13 @@ impl ReceiveBatch {
         }
     }
 
+    /// Payload bytes of all that the last [`receive`](Self::receive) took in, without
+    /// looking at any of it.
+    pub fn bytes(&self) -> u64 {
+        let lengths = (0..self.messages.filled()).map(|slot| self.messages.payload(slot).1 as u64);
+        lengths.sum()
+    }
+
     /// The datagrams of the last [`receive`](Self::receive), bundles taken apart.
     pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         (0..self.messages.filled()).flat_map(|slot| self.split(slot))

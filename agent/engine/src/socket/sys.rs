@@ -6,6 +6,7 @@
 )]
 
 mod messages;
+mod splice;
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -13,6 +14,7 @@ use std::ptr;
 use std::time::Duration;
 
 pub(super) use self::messages::{Messages, receive_error};
+pub use self::splice::lend_to_pipe;
 use super::poll::PollFd;
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
