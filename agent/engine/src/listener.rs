@@ -322,8 +322,9 @@ impl Listener {
             return;
         };
         if let Err(error) = connection.set_options(&session.tcp_options()) {
-            tracing::warn!(%error, "connection refused");
-            return; // the dialler reports that nobody answered
+            session.refuse(failed(&error));
+            let _told = connection.write(&[Answer::Options.encode()]);
+            return;
         }
         if connection.write(&[Answer::Accepted.encode()]).is_ok() {
             let attached = Attached {

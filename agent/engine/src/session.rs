@@ -114,6 +114,8 @@ struct State {
     streams: Vec<Option<Attached>>,
     /// The listener may hand over streams.
     accepting: bool,
+    /// Why the listener could not have a connection as it was asked for.
+    refused: Option<Failure>,
     link: Option<Arc<FlowLink>>,
     tuples: Vec<String>,
     /// Final counts by segment and stream.
@@ -146,6 +148,7 @@ impl Session {
             target: None,
             streams: (0..streams).map(|_| None).collect(),
             accepting: !spec.dials,
+            refused: None,
             link: None,
             tuples: Vec::new(),
             finals: vec![vec![None; streams]; segments],
@@ -238,6 +241,12 @@ impl Session {
         drop(state);
         self.notify();
         true
+    }
+
+    /// A connection cannot be as the flow asks for it: the session fails.
+    pub(crate) fn refuse(&self, failure: Failure) {
+        self.lock().refused.get_or_insert(failure);
+        self.notify();
     }
 
     /// Answers a hello of a stream that is connected already from the same address;

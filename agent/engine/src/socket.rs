@@ -20,6 +20,7 @@
 
 mod control;
 mod error;
+mod marks;
 mod poll;
 mod probe;
 mod provider;

@@ -47,6 +47,9 @@ pub enum Answer {
     UnknownNonce,
     /// This host's policy forbids the peer.
     Policy,
+    /// This host cannot give the connection what the flow asks of it; its agent
+    /// says why.
+    Options,
 }
 
 /// Why bytes are not a preamble or an answer.
@@ -108,6 +111,7 @@ impl Answer {
             Self::UnknownTag => 1,
             Self::UnknownNonce => 2,
             Self::Policy => 3,
+            Self::Options => 4,
         }
     }
 
@@ -118,6 +122,7 @@ impl Answer {
             1 => Ok(Self::UnknownTag),
             2 => Ok(Self::UnknownNonce),
             3 => Ok(Self::Policy),
+            4 => Ok(Self::Options),
             other => Err(HandshakeError::UnknownAnswer(other)),
         }
     }
@@ -143,8 +148,8 @@ mod tests {
 
     #[test]
     fn answers_come_back() {
-        use Answer::{Accepted, Policy, UnknownNonce, UnknownTag};
-        for answer in [Accepted, UnknownTag, UnknownNonce, Policy] {
+        use Answer::{Accepted, Options, Policy, UnknownNonce, UnknownTag};
+        for answer in [Accepted, UnknownTag, UnknownNonce, Policy, Options] {
             assert_eq!(Answer::decode(answer.encode()), Ok(answer));
         }
         assert_eq!(Answer::decode(9), Err(HandshakeError::UnknownAnswer(9)));

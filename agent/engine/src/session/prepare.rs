@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_common::assignment::{Family, Peer, Rate, Transport};
+use weir_common::assignment::{Family, Marking, Peer, Rate, Transport};
 use weir_common::record::End;
 use weir_wire::handshake::{Answer, Preamble};
 use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind};
@@ -85,7 +85,8 @@ impl Session {
         let mut complete: Option<Instant> = None;
         let mut state = self.lock();
         loop {
-            if let Err(failure) = self.check_wanted(run) {
+            let refused = state.refused.take().map_or(Ok(()), Err);
+            if let Err(failure) = self.check_wanted(run).and(refused) {
                 state.accepting = false;
                 return Err(failure);
             }
@@ -369,6 +370,11 @@ impl Session {
                 let reason = format!("{peer}/tcp: the peer's policy forbids this host");
                 Err(Failure::new(FailureCode::Policy, reason))
             }
+            Some(Answer::Options) => {
+                let reason =
+                    format!("{peer}/tcp: that host cannot give what the flow asks of the socket");
+                Err(Failure::new(FailureCode::Bind, reason))
+            }
             Some(answer) => {
                 let reason = format!("{peer}/tcp turned the connection away: {answer:?}");
                 Err(Failure::new(FailureCode::Refused, reason))
@@ -380,16 +386,21 @@ impl Session {
         }
     }
 
-    /// What this session asks of its connections.
+    /// What this session asks of its connections at this end. Buffers, segment size
+    /// and marks are those of the connection, both ways.
     pub(crate) fn tcp_options(&self) -> TcpOptions {
         let traffic = self.traffic();
+        let sends = self.spec.end == End::Tx;
         TcpOptions {
-            congestion: traffic
-                .congestion_control
-                .clone()
-                .filter(|_| self.spec.end == End::Tx),
-            nodelay: traffic.rate != Rate::Max,
-            ..TcpOptions::default()
+            congestion: traffic.congestion_control.clone().filter(|_| sends),
+            mss: traffic.mss,
+            // A schedule is kept write by write.
+            nodelay: traffic.nodelay || traffic.rate != Rate::Max,
+            window: traffic.window,
+            marking: Marking {
+                flow_label: traffic.marking.flow_label.filter(|_| sends),
+                ..traffic.marking
+            },
         }
     }
 }

@@ -167,6 +167,26 @@ pub(super) fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) 
     checked(result).map(drop)
 }
 
+/// Sets a socket option that is a struct.
+pub(super) fn set_option_bytes(
+    fd: BorrowedFd<'_>,
+    level: i32,
+    name: i32,
+    value: &[u8],
+) -> io::Result<()> {
+    // SAFETY: pointer and length describe one live slice, which the kernel reads.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            name,
+            value.as_ptr().cast(),
+            value.len() as libc::socklen_t,
+        )
+    };
+    checked(result).map(drop)
+}
+
 /// An ioctl that answers with one int (SIOCOUTQ, SIOCINQ).
 pub(super) fn ioctl_count(fd: BorrowedFd<'_>, request: libc::Ioctl) -> io::Result<u64> {
     let mut count: libc::c_int = 0;

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket};
+use socket2::{Domain, Socket};
+use weir_common::assignment::Marking;
 
 use super::error::{Describe, SocketError};
+use super::marks;
 use super::poll::{PollFd, Waker, poll};
 use super::sys;
 use super::tcp_info::{TCP_INFO_BYTES, TcpInfo};
@@ -21,19 +23,15 @@ pub struct TcpOptions {
     pub mss: Option<u32>,
     /// Send small writes at once (no Nagle).
     pub nodelay: bool,
-    /// Send buffer, bytes (turns its autotuning off).
-    pub send_buffer: Option<usize>,
-    /// Receive buffer, bytes (turns its autotuning off).
-    pub receive_buffer: Option<usize>,
-    /// TOS or traffic-class byte.
-    pub tos: Option<u8>,
-    /// TTL or hop limit.
-    pub ttl: Option<u8>,
+    /// Send and receive buffer, bytes (turns their autotuning off).
+    pub window: Option<u64>,
+    /// How its packets are marked.
+    pub marking: Marking,
 }
 
 impl TcpOptions {
-    /// Sets them on a socket that is not connected; connections accepted by a
-    /// listener inherit its options.
+    /// Sets them on a socket, before it is connected as far as it matters: the
+    /// maximum segment size is told in the SYN, and so is the scale of the window.
     fn apply(&self, socket: &Socket) -> Result<(), SocketError> {
         if let Some(name) = &self.congestion {
             socket
@@ -48,38 +46,59 @@ impl TcpOptions {
                 .set_tcp_nodelay(true)
                 .describe("set", || "TCP_NODELAY")?;
         }
-        if let Some(bytes) = self.send_buffer {
-            socket
-                .set_send_buffer_size(bytes)
-                .describe("set the send buffer to", || bytes)?;
-        }
-        if let Some(bytes) = self.receive_buffer {
-            socket
-                .set_recv_buffer_size(bytes)
-                .describe("set the receive buffer to", || bytes)?;
+        if let Some(window) = self.window {
+            bound_window(socket, window)?;
         }
         let v6 = socket
             .domain()
             .describe("read the family of", || "a TCP socket")?
             == Domain::IPV6;
-        let mark = |v4_name, v6_name, value: u8| {
-            let (level, name) = if v6 {
-                (libc::IPPROTO_IPV6, v6_name)
-            } else {
-                (libc::IPPROTO_IP, v4_name)
-            };
-            sys::set_option(socket.as_fd(), level, name, i32::from(value))
-        };
-        if let Some(tos) = self.tos {
-            mark(libc::IP_TOS, libc::IPV6_TCLASS, tos).describe("set the TOS to", || tos)?;
-        }
-        if let Some(ttl) = self.ttl {
-            mark(libc::IP_TTL, libc::IPV6_UNICAST_HOPS, ttl.max(1))
-                .describe("set the TTL to", || ttl)?;
-        }
-        Ok(())
+        marks::mark(socket.as_fd(), v6, &self.marking)
     }
 }
+
+/// Sets both buffers of a socket. The kernel keeps as much again for its own
+/// accounting, and silently gives less than it is asked for beyond its limits: that
+/// is refused, since the window would not be the one asked for.
+fn bound_window(socket: &Socket, window: u64) -> Result<(), SocketError> {
+    // What the kernel can still double.
+    let value = i32::try_from(window).unwrap_or(i32::MAX).min(i32::MAX / 2);
+    let buffers = [
+        (
+            "set the send buffer to",
+            "net.core.wmem_max",
+            libc::SO_SNDBUF,
+            libc::SO_SNDBUFFORCE,
+        ),
+        (
+            "set the receive buffer to",
+            "net.core.rmem_max",
+            libc::SO_RCVBUF,
+            libc::SO_RCVBUFFORCE,
+        ),
+    ];
+    for (operation, limit, name, forced) in buffers {
+        let set = |name| sys::set_option(socket.as_fd(), libc::SOL_SOCKET, name, value);
+        let given = || sys::option(socket.as_fd(), libc::SOL_SOCKET, name);
+        let object = || format!("{window} bytes");
+        set(name).describe(operation, object)?;
+        let mut got = given().describe(operation, object)? / 2;
+        if got < value && set(forced).is_ok() {
+            got = given().describe(operation, object)? / 2;
+        }
+        if got < value {
+            let object = format!("{window} bytes: this host gives at most {got} (raise {limit})");
+            let source = io::ErrorKind::InvalidInput.into();
+            return Err(SocketError::new(operation, object, source));
+        }
+    }
+    Ok(())
+}
+
+/// Linux keeps segments below half of the largest window that the peer has told,
+/// and the first one, unscaled, is below 64 KiB; beyond that the segment size shows
+/// only later.
+const HALF_FIRST_WINDOW: u32 = 32_000;
 
 /// How one read or write went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,14 +203,17 @@ impl TcpConnection {
             .set_nonblocking(true)
             .describe("make non-blocking a socket to", || peer)?;
         options.apply(&socket)?;
-        match socket.connect(&SockAddr::from(peer)) {
+        let target = marks::labelled(socket.as_fd(), peer, options.marking.flow_label)?;
+        match socket.connect(&target) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
                 finish_connect(&socket, peer, timeout, stop)?;
             }
             Err(error) => return Err(error).describe("connect to", || peer),
         }
-        Self::adopt(socket, peer)
+        let connection = Self::adopt(socket, peer)?;
+        connection.check_mss(options)?;
+        Ok(connection)
     }
 
     fn adopt(socket: Socket, peer: SocketAddr) -> Result<Self, SocketError> {
@@ -206,9 +228,35 @@ impl TcpConnection {
         })
     }
 
-    /// Sets options on a connection that was accepted without them.
+    /// Sets options on a connection that was accepted without them. The maximum
+    /// segment size is what the dialling end told, the window's scale what the host
+    /// could need at most; a flow label can be set before a connect only.
     pub fn set_options(&self, options: &TcpOptions) -> Result<(), SocketError> {
-        options.apply(&self.socket)
+        if let Some(label) = options.marking.flow_label {
+            let object = format!("{label}: the end that sends must dial (dial = \"from\")");
+            let source = io::ErrorKind::Unsupported.into();
+            return Err(SocketError::new("set the flow label", object, source));
+        }
+        options.apply(&self.socket)?;
+        self.check_mss(options)
+    }
+
+    /// Refuses a connection whose segments are smaller than asked for.
+    fn check_mss(&self, options: &TcpOptions) -> Result<(), SocketError> {
+        let Some(asked) = options.mss else {
+            return Ok(());
+        };
+        let info = self.info()?;
+        let got = info.mss_with_options();
+        if got >= asked.min(HALF_FIRST_WINDOW) {
+            return Ok(());
+        }
+        let object = format!(
+            "{asked} bytes: the path to {} or its window allows {got}",
+            self.peer
+        );
+        let source = io::ErrorKind::InvalidInput.into();
+        Err(SocketError::new("set the MSS to", object, source))
     }
 
     /// This end.

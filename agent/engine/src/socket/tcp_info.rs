@@ -12,7 +12,9 @@ pub struct TcpInfo {
     /// Least round-trip time of the connection (4.6), us; `None` before the first
     /// sample.
     pub min_rtt_us: Option<u32>,
-    /// Sender's maximum segment size, bytes.
+    /// Whether every segment carries timestamps (RFC 7323).
+    pub timestamps: bool,
+    /// Sender's maximum segment size, bytes: payload of a full segment.
     pub snd_mss: u32,
     /// Congestion window, segments.
     pub snd_cwnd: u32,
@@ -48,10 +50,23 @@ pub struct TcpInfo {
 /// As much of the struct as is read here.
 pub(super) const TCP_INFO_BYTES: usize = 216;
 
+/// TCPI_OPT_TIMESTAMPS of tcpi_options.
+const OPT_TIMESTAMPS: u8 = 1;
+
+/// The option with its padding, as Linux sends it.
+const TIMESTAMP_BYTES: u32 = 12;
+
 impl TcpInfo {
     /// Congestion window in bytes.
     pub fn cwnd_bytes(&self) -> u64 {
         u64::from(self.snd_cwnd) * u64::from(self.snd_mss)
+    }
+
+    /// Maximum segment size as it is told in a SYN: the options that every segment
+    /// carries (timestamps, RFC 7323) counted in.
+    pub fn mss_with_options(&self) -> u32 {
+        let options = if self.timestamps { TIMESTAMP_BYTES } else { 0 };
+        self.snd_mss + options
     }
 
     /// Estimated bytes in flight: segments not acknowledged, at the full size.
@@ -68,6 +83,9 @@ impl TcpInfo {
             Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
         };
         Self {
+            timestamps: bytes
+                .get(5)
+                .is_some_and(|options| options & OPT_TIMESTAMPS != 0),
             snd_mss: u32_at(16).unwrap_or(0),
             unacked_segments: u32_at(24).unwrap_or(0),
             rtt_us: u32_at(68).unwrap_or(0),

@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
+use weir_common::assignment::Marking;
+
 use super::*;
 use crate::clock::{Clock, MonotonicClock};
 
@@ -271,15 +273,24 @@ fn connected_children_share_a_port() {
     assert_eq!(batch.receive(&parent).unwrap(), 0);
 }
 
-fn tcp_pair(options: &TcpOptions) -> (TcpConnection, TcpConnection) {
+fn listen(local: SocketAddr, options: &TcpOptions) -> TcpListener {
     let request = ListenRequest {
-        local: loopback(0),
+        local,
         interface: None,
     };
     let fd = DirectProvider.tcp_listener(&request).unwrap();
-    let listener = TcpListener::from_fd(fd, options).unwrap();
+    TcpListener::from_fd(fd, options).unwrap()
+}
+
+fn tcp_pair(options: &TcpOptions) -> (TcpConnection, TcpConnection) {
+    tcp_pair_of(options, options)
+}
+
+/// The end that dialled, and the one that accepted.
+fn tcp_pair_of(dials: &TcpOptions, accepts: &TcpOptions) -> (TcpConnection, TcpConnection) {
+    let listener = listen(loopback(0), accepts);
     assert!(listener.accept().unwrap().is_none());
-    let dialled = dial(listener.local_addr(), options, None).unwrap();
+    let dialled = dial(listener.local_addr(), dials, None).unwrap();
     wait_readable(&listener);
     let accepted = listener.accept().unwrap().unwrap();
     assert_eq!(accepted.peer_addr(), dialled.local_addr());
@@ -305,8 +316,11 @@ fn tcp_accounts_for_every_byte() {
     let options = TcpOptions {
         congestion: Some("reno".to_owned()),
         nodelay: true,
-        tos: Some(0x20),
-        ttl: Some(7),
+        marking: Marking {
+            dscp: Some(8),
+            ttl: Some(7),
+            ..Marking::default()
+        },
         ..TcpOptions::default()
     };
     let (sender, receiver) = tcp_pair(&options);
@@ -337,6 +351,71 @@ fn tcp_accounts_for_every_byte() {
     assert_eq!(read, written);
     let info = receiver.info().unwrap();
     assert_eq!(info.bytes_received.map(|bytes| bytes - 1), Some(written)); // and the FIN
+}
+
+#[test]
+fn the_segment_size_holds_both_ways_whoever_asks() {
+    let options = TcpOptions {
+        mss: Some(1000),
+        ..TcpOptions::default()
+    };
+    let (dialled, accepted) = tcp_pair_of(&options, &TcpOptions::default());
+    for end in [&dialled, &accepted] {
+        assert_eq!(end.info().unwrap().mss_with_options(), 1000);
+    }
+    accepted.set_options(&options).unwrap();
+    let larger = TcpOptions {
+        mss: Some(1001),
+        ..TcpOptions::default()
+    };
+    let error = accepted.set_options(&larger).unwrap_err().to_string();
+    assert!(error.starts_with("set the MSS to 1001 bytes: ") && error.ends_with("allows 1000"));
+}
+
+#[test]
+fn a_window_is_the_one_asked_for_or_refused() {
+    let asked = |window| TcpOptions {
+        window: Some(window),
+        ..TcpOptions::default()
+    };
+    let (dialled, accepted) = tcp_pair(&asked(40_000));
+    for end in [&dialled, &accepted] {
+        assert_eq!(end.buffer_bytes().unwrap(), (80_000, 80_000));
+    }
+    // Buffers that a privilege forces are as large as asked for.
+    match dialled.set_options(&asked(1 << 30)) {
+        Ok(()) => assert!(dialled.buffer_bytes().unwrap().0 >= (1 << 31) - 2),
+        Err(error) => {
+            let error = error.to_string();
+            assert!(error.starts_with("set the send buffer to 1073741824 bytes: this host"));
+            assert!(error.ends_with("(raise net.core.wmem_max)"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_flow_label_is_the_dialling_ends_to_set() {
+    let label = |flow_label| TcpOptions {
+        marking: Marking {
+            flow_label,
+            ..Marking::default()
+        },
+        ..TcpOptions::default()
+    };
+    let any = SocketAddr::from((Ipv6Addr::LOCALHOST, 0));
+    let listener = listen(any, &TcpOptions::default());
+    for asked in [0, 1, 0xf_ffff] {
+        // The second use of a label shares it.
+        for _ in 0..2 {
+            dial(listener.local_addr(), &label(Some(asked)), None).unwrap();
+        }
+    }
+    let v4 = listen(loopback(0), &TcpOptions::default());
+    let error = dial(v4.local_addr(), &label(Some(1)), None).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    let (_, accepted) = tcp_pair(&TcpOptions::default());
+    let error = accepted.set_options(&label(Some(1))).unwrap_err();
+    assert!(error.to_string().contains("must dial"), "{error}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod many;
+mod options;
 mod pair;
 mod rates;
 mod tcp;
