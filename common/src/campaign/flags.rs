@@ -7,9 +7,11 @@
 //! 5. Flow sets are named by `--name`, else by their transport; a phase is named like its own flow set.
 
 mod assemble;
+mod divide;
 mod specs;
 mod words;
 
+pub use divide::{Divided, OwnFlag, divide};
 pub use specs::{FLAGS, FlagSection, FlagSpec, spec};
 
 use super::{Campaign, CampaignError, lower};

@@ -19,6 +19,22 @@ pub enum FlagSection {
     Structure,
 }
 
+impl FlagSection {
+    /// What stands over the flags of the section in help.
+    pub const fn heading(self) -> &'static str {
+        match self {
+            Self::Pairs => "Who (before the first traffic flag: for all flow sets)",
+            Self::Traffic => "Traffic",
+            Self::Phase => "When",
+            Self::Structure => "Several phases and flow sets",
+            Self::Expect => "What must hold",
+            Self::Campaign => "Campaign",
+            Self::Valid => "When a flow is invalid",
+            Self::Limits => "What a plan may not exceed",
+        }
+    }
+}
+
 /// A flag of the language, for help, completion and for splitting a command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlagSpec {

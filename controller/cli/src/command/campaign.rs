@@ -6,23 +6,17 @@ use std::io::Read;
 use std::path::Path;
 
 use weir_common::campaign::file::{self, FILE_MOST};
-use weir_common::campaign::flags::{self, FLAGS, FlagSection};
+use weir_common::campaign::flags::{self, FLAGS, OwnFlag};
 use weir_common::campaign::{Campaign, render};
 use weir_proto::controller::v1::CampaignSource;
 
 use super::Common;
 use crate::failure::Failure;
 
-/// A flag of the program, not of the language.
+/// A flag of these commands; one that is only for runs is not a flag of `weir plan`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct OwnFlag {
-    /// Without the dashes.
-    pub(crate) name: &'static str,
-    /// Name of its value; `None` if it takes none.
-    pub(crate) value: Option<&'static str>,
-    /// One line.
-    pub(crate) help: &'static str,
-    /// Not a flag of `weir plan`.
+struct CommandFlag {
+    flag: OwnFlag,
     only_run: bool,
 }
 
@@ -31,16 +25,14 @@ const fn own(
     value: Option<&'static str>,
     only_run: bool,
     help: &'static str,
-) -> OwnFlag {
-    OwnFlag {
-        name,
-        value,
-        help,
+) -> CommandFlag {
+    CommandFlag {
+        flag: OwnFlag { name, value, help },
         only_run,
     }
 }
 
-const OWN: [OwnFlag; 7] = [
+const OWN: [CommandFlag; 7] = [
     own(
         "save",
         Some("FILE"),
@@ -94,9 +86,11 @@ impl Purpose {
     }
 
     /// The program's own flags of the command.
-    pub(crate) fn flags(self) -> impl Iterator<Item = &'static OwnFlag> {
+    pub(crate) fn flags(self) -> Vec<OwnFlag> {
         OWN.iter()
-            .filter(move |flag| self == Self::Run || !flag.only_run)
+            .filter(|own| self == Self::Run || !own.only_run)
+            .map(|own| own.flag)
+            .collect()
     }
 }
 
@@ -126,50 +120,15 @@ pub(crate) struct Words {
 impl Words {
     /// Divides the words behind the command.
     pub(crate) fn read(purpose: Purpose, words: &[String]) -> Result<Self, Failure> {
-        let mut read = Self::default();
-        let mut rest = words.iter().peekable();
-        while let Some(word) = rest.next() {
-            let Some(flag) = word.strip_prefix("--") else {
-                if word == "-h" {
-                    read.help = true;
-                } else {
-                    read.alone.push(word.clone());
-                    read.campaign.push(word.clone());
-                }
-                continue;
-            };
-            let (name, joined) = flag
-                .split_once('=')
-                .map_or((flag, None), |(name, value)| (name, Some(value)));
-            if let Some(own) = purpose.flags().find(|own| own.name == name) {
-                let value = match (own.value, joined) {
-                    (None, None) => String::new(),
-                    (None, Some(_)) => {
-                        return Err(Failure::usage(format!("--{name}: takes no value")));
-                    }
-                    (Some(_), Some(value)) => value.to_owned(),
-                    (Some(what), None) => {
-                        let value = rest.next_if(|value| !value.starts_with("--"));
-                        let missing = || {
-                            format!(
-                                "--{name}: its value is missing: --{name} {what}: {}",
-                                own.help
-                            )
-                        };
-                        value.cloned().ok_or_else(|| Failure::usage(missing()))?
-                    }
-                };
-                read.set(name, value);
-            } else if name == "help" {
-                read.help = true;
-            } else {
-                read.campaign.push(word.clone());
-                let takes_value = flags::spec(name).is_some_and(|spec| spec.takes_value());
-                if takes_value && joined.is_none() {
-                    read.campaign
-                        .extend(rest.next_if(|value| !value.starts_with("--")).cloned());
-                }
-            }
+        let divided = flags::divide(&purpose.flags(), words).map_err(Failure::usage)?;
+        let mut read = Self {
+            help: divided.help,
+            campaign: divided.campaign,
+            alone: divided.alone,
+            ..Self::default()
+        };
+        for (name, value) in divided.own {
+            read.set(name, value);
         }
         if read.queue && read.share {
             return Err(Failure::usage(
@@ -317,7 +276,7 @@ pub(crate) fn described(purpose: Purpose) -> clap::Command {
         let arg = clap::Arg::new(flag.name)
             .long(long)
             .help(help)
-            .help_heading(heading(flag.section));
+            .help_heading(flag.section.heading());
         command = command.arg(valued(arg, flag.value));
     }
     command
@@ -327,19 +286,6 @@ fn valued(arg: clap::Arg, value: Option<&'static str>) -> clap::Arg {
     match value {
         Some(value) => arg.value_name(value).num_args(1),
         None => arg.action(clap::ArgAction::SetTrue),
-    }
-}
-
-fn heading(section: FlagSection) -> &'static str {
-    match section {
-        FlagSection::Pairs => "Who (before the first traffic flag: for all flow sets)",
-        FlagSection::Traffic => "Traffic",
-        FlagSection::Phase => "When",
-        FlagSection::Structure => "Several phases and flow sets",
-        FlagSection::Expect => "What must hold",
-        FlagSection::Campaign => "Campaign",
-        FlagSection::Valid => "When a flow is invalid",
-        FlagSection::Limits => "What a plan may not exceed",
     }
 }
 
