@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod frame;
 
 /// Types that both services share.
 pub mod types {
@@ -47,6 +48,15 @@ pub mod controller {
     )]
     pub mod v1 {
         include!("gen/weir.controller.v1.rs");
+    }
+}
+
+/// What two agents without a controller speak.
+pub mod peer {
+    /// Package `weir.peer.v1`.
+    #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+    pub mod v1 {
+        include!("gen/weir.peer.v1.rs");
     }
 }
 

@@ -5,18 +5,20 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "weir/types/v1/record.proto",
     "weir/types/v1/assignment.proto",
     "weir/types/v1/inventory.proto",
     "weir/agent/v1/agent.proto",
     "weir/controller/v1/controller.proto",
+    "weir/peer/v1/peer.proto",
 ];
 
-const OUTPUTS: [&str; 4] = [
+const OUTPUTS: [&str; 5] = [
     "weir.types.v1.rs",
     "weir.agent.v1.rs",
     "weir.controller.v1.rs",
+    "weir.peer.v1.rs",
     "weir.fds",
 ];
 

@@ -309,6 +309,10 @@ impl Listener {
             Preamble::Link { .. } => {
                 let _told = answer(Answer::UnknownNonce);
             }
+            // A run's port; `weir-agent receive` listens at one of its own.
+            Preamble::Meeting { .. } => {
+                let _told = answer(Answer::NotServed);
+            }
             Preamble::Data { tag } => self.welcome_data(connection, tag),
         }
     }

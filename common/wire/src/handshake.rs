@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! +---------------+---+-------------------------------+
-//! | "weir"        | k | nonce u64 (k = 1) or          |
-//! |               |   | tag u32   (k = 2)             |
+//! | "weir"        | k | nonce u64   (k = 1) or        |
+//! |               |   | tag u32     (k = 2) or        |
+//! |               |   | version u16 (k = 3)           |
 //! +---------------+---+-------------------------------+
 //! ```
 //!
@@ -20,6 +21,7 @@ pub const MAX_LENGTH: usize = 13;
 
 const LINK: u8 = 1;
 const DATA: u8 = 2;
+const MEETING: u8 = 3;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,11 @@ pub enum Preamble {
     Data {
         /// Drawn per stream and run; both agents have it from their assignment.
         tag: u32,
+    },
+    /// Two agents without a controller: what follows are frames of `weir.peer.v1`.
+    Meeting {
+        /// Of the frames.
+        version: u16,
     },
 }
 
@@ -50,6 +57,12 @@ pub enum Answer {
     /// This host cannot give the connection what the flow asks of it; its agent
     /// says why.
     Options,
+    /// Of the connection's kind another version is spoken here.
+    OtherVersion,
+    /// Connections of this kind are not served at this port.
+    NotServed,
+    /// As many connections of this kind are served as there may be; later, perhaps.
+    Busy,
 }
 
 /// Why bytes are not a preamble or an answer.
@@ -80,6 +93,10 @@ impl Preamble {
                 out.push(DATA);
                 out.extend(tag.to_be_bytes());
             }
+            Self::Meeting { version } => {
+                out.push(MEETING);
+                out.extend(version.to_be_bytes());
+            }
         }
         out
     }
@@ -97,6 +114,7 @@ impl Preamble {
             None => None,
             Some(LINK) => rest.u64().map(|nonce| Self::Link { nonce }),
             Some(DATA) => rest.u32().map(|tag| Self::Data { tag }),
+            Some(MEETING) => rest.u16().map(|version| Self::Meeting { version }),
             Some(other) => return Err(HandshakeError::UnknownKind(other)),
         };
         Ok(preamble.map(|preamble| (preamble, bytes.len() - rest.0.len())))
@@ -112,6 +130,9 @@ impl Answer {
             Self::UnknownNonce => 2,
             Self::Policy => 3,
             Self::Options => 4,
+            Self::OtherVersion => 5,
+            Self::NotServed => 6,
+            Self::Busy => 7,
         }
     }
 
@@ -123,6 +144,9 @@ impl Answer {
             2 => Ok(Self::UnknownNonce),
             3 => Ok(Self::Policy),
             4 => Ok(Self::Options),
+            5 => Ok(Self::OtherVersion),
+            6 => Ok(Self::NotServed),
+            7 => Ok(Self::Busy),
             other => Err(HandshakeError::UnknownAnswer(other)),
         }
     }
@@ -148,8 +172,20 @@ mod tests {
 
     #[test]
     fn answers_come_back() {
-        use Answer::{Accepted, Options, Policy, UnknownNonce, UnknownTag};
-        for answer in [Accepted, UnknownTag, UnknownNonce, Policy, Options] {
+        use Answer::{
+            Accepted, Busy, NotServed, Options, OtherVersion, Policy, UnknownNonce, UnknownTag,
+        };
+        let known = [
+            Accepted,
+            UnknownTag,
+            UnknownNonce,
+            Policy,
+            Options,
+            OtherVersion,
+            NotServed,
+            Busy,
+        ];
+        for answer in known {
             assert_eq!(Answer::decode(answer.encode()), Ok(answer));
         }
         assert_eq!(Answer::decode(9), Err(HandshakeError::UnknownAnswer(9)));
@@ -159,6 +195,7 @@ mod tests {
         prop_oneof![
             any::<u64>().prop_map(|nonce| Preamble::Link { nonce }),
             any::<u32>().prop_map(|tag| Preamble::Data { tag }),
+            any::<u16>().prop_map(|version| Preamble::Meeting { version }),
         ]
     }
 
