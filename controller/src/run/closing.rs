@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use weir_common::campaign::Campaign;
 use weir_common::id::{AgentName, FlowId, RunId};
-use weir_common::record::{End, Flags};
+use weir_common::record::End;
 use weir_experiment::analysis::document::Reason;
 use weir_experiment::analysis::{self, Failure, FlowEvidence, ResultDocument};
 use weir_experiment::plan::Plan;
@@ -86,20 +86,8 @@ fn gather(
     };
     store.records(run, &query, &mut |rows| {
         for record in rows {
-            let side = evidence.entry(record.flow).or_default().end_mut(record.end);
-            side.rows += 1;
-            side.coalesced += u64::from(record.flags.contains(Flags::COALESCED));
-            if record.stream.is_some() {
-                continue;
-            }
-            side.total.add(&record.counters);
-            side.last_ns = side
-                .last_ns
-                .max(record.start_ns.saturating_add(record.length_ns));
-            if !record.flags.contains(Flags::WARMUP) {
-                side.measured.add(&record.counters);
-                side.flags.insert(record.flags);
-            }
+            let flow = evidence.entry(record.flow).or_default();
+            flow.end_mut(record.end).take(&record);
         }
         ControlFlow::Continue(())
     })?;

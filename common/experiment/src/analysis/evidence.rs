@@ -1,6 +1,6 @@
 //! What the analysis is given: facts from the store, gathered per flow.
 
-use weir_common::record::{Counters, End, Flags, FlowClosed};
+use weir_common::record::{Counters, End, Flags, FlowClosed, Record};
 
 /// Everything known of one flow after a run.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +53,23 @@ pub struct EndEvidence {
 }
 
 impl EndEvidence {
+    /// Counts a row.
+    pub fn take(&mut self, record: &Record) {
+        self.rows += 1;
+        self.coalesced += u64::from(record.flags.contains(Flags::COALESCED));
+        if record.stream.is_some() {
+            return;
+        }
+        self.total.add(&record.counters);
+        self.last_ns = self
+            .last_ns
+            .max(record.start_ns.saturating_add(record.length_ns));
+        if !record.flags.contains(Flags::WARMUP) {
+            self.measured.add(&record.counters);
+            self.flags.insert(record.flags);
+        }
+    }
+
     /// Counters of the measured window: the manifest's, else the sum of the measured rows.
     pub fn window(&self) -> Option<Counters> {
         match &self.closed {
