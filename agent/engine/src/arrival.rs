@@ -11,11 +11,13 @@
 //! basic operations: the same seed gives the same departures on every machine.
 
 mod natural_log;
+mod schedule;
 
 use rand_chacha::ChaCha12Rng;
-use rand_core::{Rng, SeedableRng};
+use rand_core::Rng;
 
 use self::natural_log::natural_log;
+pub use self::schedule::{Departure, Departures, Draws, Packet, schedule};
 
 /// The generator of random numbers behind every law, as provenance names it.
 pub const RNG_NAME: &str = "chacha12";
@@ -105,10 +107,9 @@ impl Arrival {
         Self::Constant(ConstantArrival::new(spacing))
     }
 
-    /// Exponential gaps with mean `spacing`, drawn from `seed`; `stream` keeps the
-    /// streams and flows of one seed apart.
-    pub fn exponential(spacing: MeanSpacing, seed: u64, stream: u64) -> Result<Self, ArrivalError> {
-        ExponentialArrival::new(spacing, seed, stream).map(|law| Self::Exponential(Box::new(law)))
+    /// Exponential gaps with mean `spacing`, drawn from `rng`.
+    pub fn exponential(spacing: MeanSpacing, rng: ChaCha12Rng) -> Result<Self, ArrivalError> {
+        ExponentialArrival::new(spacing, rng).map(|law| Self::Exponential(Box::new(law)))
     }
 }
 
@@ -185,21 +186,14 @@ pub struct ExponentialArrival {
 }
 
 impl ExponentialArrival {
-    /// Gaps with mean `spacing` drawn from `seed` and `stream`.
-    ///
-    /// The ChaCha key is the seed, little-endian, followed by zeros; the ChaCha
-    /// stream number is `stream`. Both are part of what makes a run repeatable.
-    pub fn new(spacing: MeanSpacing, seed: u64, stream: u64) -> Result<Self, ArrivalError> {
+    /// Gaps with mean `spacing` drawn from `rng`.
+    pub fn new(spacing: MeanSpacing, rng: ChaCha12Rng) -> Result<Self, ArrivalError> {
         let mean_ns = spacing.mean_ns();
         if mean_ns > GAP_CAP_NS as f64 {
             return Err(ArrivalError::TooSlow {
                 mean_ns: mean_ns as u64,
             });
         }
-        let mut key = [0_u8; 32];
-        key[..8].copy_from_slice(&seed.to_le_bytes());
-        let mut rng = ChaCha12Rng::from_seed(key);
-        rng.set_stream(stream);
         Ok(Self {
             rng,
             mean_ns,

@@ -9,7 +9,7 @@ use weir_common::assignment::Rate;
 use weir_common::record::{DataPath, Ending};
 use weir_wire::link::{CohortSpan, LinkMessage, SegmentFinal};
 
-use crate::arrival::RNG_NAME;
+use crate::arrival::{Draws, RNG_NAME};
 use crate::meter::flow::StreamClosed;
 use crate::meter::sending::SendMeter;
 use crate::session::StreamContext;
@@ -77,11 +77,14 @@ fn rng_name(context: &StreamContext) -> Option<String> {
     drawn.then(|| RNG_NAME.to_owned())
 }
 
-/// Keeps the exponential draws of all streams and segments of a run apart.
-fn draw_stream(context: &StreamContext, segment: usize) -> u64 {
-    u64::from(context.session.spec.session.0) << 32
-        | (segment as u64) << 16
-        | u64::from(context.stream)
+/// Whose draws a stream's are.
+fn draws(context: &StreamContext, segment: usize) -> Draws {
+    Draws {
+        seed: context.run.assignment.seed,
+        session: context.session.spec.session.0,
+        segment,
+        stream: context.stream,
+    }
 }
 
 #[cfg(test)]

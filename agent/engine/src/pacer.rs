@@ -25,6 +25,8 @@ mod stream;
 
 use std::iter::Fuse;
 
+use crate::arrival;
+
 pub use self::all_out::{AllOut, AllOutAction};
 use self::budget::Budget;
 pub use self::stream::{STREAM_CATCH_UP_NS, StreamAction, StreamPacer, write_quantum};
@@ -48,7 +50,7 @@ pub struct Limits {
     pub bytes: Option<u64>,
 }
 
-/// The payload size of a flow's packets.
+/// The payload size of a flow's packets where there is no schedule.
 ///
 /// Invariant: `0 < floor <= bytes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,28 +109,29 @@ pub enum Action {
 /// exactly. `Done` may come up to the catch-up time after the flow's end: what was
 /// due before the end still leaves.
 #[derive(Debug, Clone)]
-pub struct Pacer<A: Iterator<Item = u64>> {
-    arrival: Fuse<A>,
+pub struct Pacer<A: Iterator<Item = arrival::Departure>> {
+    departures: Fuse<A>,
     limits: Limits,
     catch_up_ns: u64,
     budget: Budget,
-    next_due_ns: Option<u64>,
+    next: Option<Departure>,
 }
 
-impl<A: Iterator<Item = u64>> Pacer<A> {
-    /// Paces `arrival` (non-decreasing offsets in ns) within `limits`.
-    pub fn new(arrival: A, size: PacketSize, limits: Limits) -> Self {
-        Self::with_catch_up(arrival, size, limits, CATCH_UP_NS)
+impl<A: Iterator<Item = arrival::Departure>> Pacer<A> {
+    /// Paces `departures` within `limits`. A trimmed last packet keeps at least `floor`
+    /// bytes (the probe header over UDP; 1 over TCP).
+    pub fn new(departures: A, floor: u32, limits: Limits) -> Self {
+        Self::with_catch_up(departures, floor, limits, CATCH_UP_NS)
     }
 
     /// As [`new`](Self::new), with another bound on what may be caught up.
-    pub fn with_catch_up(arrival: A, size: PacketSize, limits: Limits, catch_up_ns: u64) -> Self {
+    pub fn with_catch_up(departures: A, floor: u32, limits: Limits, catch_up_ns: u64) -> Self {
         let mut pacer = Self {
-            arrival: arrival.fuse(),
+            departures: departures.fuse(),
             limits,
             catch_up_ns,
-            budget: Budget::new(size, limits.packets, limits.bytes),
-            next_due_ns: None,
+            budget: Budget::new(floor, limits.packets, limits.bytes),
+            next: None,
         };
         pacer.draw();
         pacer
@@ -136,7 +139,10 @@ impl<A: Iterator<Item = u64>> Pacer<A> {
 
     /// The action at `now_ns`. An earlier `now` than before only delays actions.
     pub fn next(&mut self, now_ns: u64) -> Action {
-        let (Some(due_ns), Some(bytes)) = (self.next_due_ns, self.budget.next_bytes()) else {
+        let Some(Departure { due_ns, bytes }) = self.next else {
+            return Action::Done;
+        };
+        let Some(bytes) = self.budget.next_bytes(bytes) else {
             return Action::Done;
         };
         if now_ns < due_ns {
@@ -154,11 +160,15 @@ impl<A: Iterator<Item = u64>> Pacer<A> {
 
     fn draw(&mut self) {
         let end_ns = self.limits.duration_ns.unwrap_or(u64::MAX);
-        self.next_due_ns = self
-            .arrival
-            .next()
-            .filter(|offset_ns| *offset_ns < end_ns)
-            .and_then(|offset_ns| self.limits.start_ns.checked_add(offset_ns));
+        let next = self.departures.next();
+        self.next = next
+            .filter(|next| next.offset_ns < end_ns)
+            .and_then(|next| {
+                Some(Departure {
+                    due_ns: self.limits.start_ns.checked_add(next.offset_ns)?,
+                    bytes: next.bytes,
+                })
+            });
     }
 }
 

@@ -11,8 +11,8 @@ use weir_common::record::{DataPath, Ending, TcpColumns};
 use weir_common::traffic::Law;
 use weir_wire::link::CohortSpan;
 
-use super::{SegmentEnd, close_segment, draw_stream, pacing_name, rng_name, share};
-use crate::arrival::{Arrival, ArrivalError, MeanSpacing};
+use super::{SegmentEnd, close_segment, draws, pacing_name, rng_name, share};
+use crate::arrival::{self, ArrivalError, Packet};
 use crate::drive::{self, Next, Scratch};
 use crate::meter::host::HostMeter;
 use crate::meter::sending::{Fate, RowEnd, SendMeter};
@@ -460,23 +460,18 @@ fn schedule(
         Rate::Max | Rate::MilliPacketsPerSecond(_) | Rate::Arrival => return Ok(None),
         Rate::BitsPerSecond(rate) => rate,
     };
-    let rate = share(Some(rate), context.stream, context.streams()).unwrap_or(rate);
+    let streams = context.streams();
+    let share = share(Some(rate), context.stream, streams).unwrap_or(rate);
     if traffic.size == 0 && traffic.arrival == Law::Constant {
-        return StreamPacer::new(rate, limits).map(Some);
+        return StreamPacer::new(share, limits).map(Some);
     }
-    let quantum = if traffic.size == 0 {
-        write_quantum(rate)
-    } else {
-        traffic.size
+    let write = Packet {
+        bytes: match traffic.size {
+            0 => write_quantum(share),
+            size => size,
+        },
+        overhead_bytes: 0,
     };
-    let spacing = MeanSpacing::from_bit_rate(quantum, rate)?;
-    let arrival = match &traffic.arrival {
-        Law::Constant => Arrival::constant(spacing),
-        Law::Exponential { .. } => Arrival::exponential(
-            spacing,
-            context.run.assignment.seed,
-            draw_stream(context, segment),
-        )?,
-    };
-    Ok(Some(StreamPacer::with_law(arrival, quantum, rate, limits)))
+    let writes = arrival::schedule(traffic, write, streams, draws(context, segment))?;
+    Ok(writes.map(|writes| StreamPacer::with_schedule(writes, share, limits)))
 }

@@ -7,12 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use weir_common::assignment::{Rate, Segment, Transport};
 use weir_common::record::DataPath;
-use weir_common::traffic::Law;
 use weir_wire::link::CohortSpan;
 use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind, SHORT_LENGTH};
 
-use super::{SegmentEnd, close_segment, draw_stream, pacing_name, rng_name, share};
-use crate::arrival::{Arrival, ArrivalError, MeanSpacing};
+use super::{SegmentEnd, close_segment, draws, pacing_name, rng_name, share};
+use crate::arrival::{Departures, Packet, schedule};
 use crate::drive::{self, Next, Scratch};
 use crate::meter::host::HostMeter;
 use crate::meter::sending::{Fate, RowEnd, SendMeter};
@@ -41,7 +40,7 @@ enum Phase {
 
 /// What is left of a segment.
 enum Schedule {
-    Paced(Pacer<Turns>),
+    Paced(Pacer<Departures>),
     AllOut(AllOut),
     /// Nothing more to send, or nothing at all for a reason: rows go on to the end.
     Rest(Option<String>),
@@ -278,19 +277,27 @@ impl Sending {
 }
 
 impl Stream {
-    /// The departures of a segment, put off so that the streams of a constant law
-    /// take turns.
+    /// The departures of a segment.
     fn schedule(&self, sending: &Sending, at: usize) -> Schedule {
-        let size = self.context.session.traffic().size;
+        let traffic = self.context.session.traffic();
+        let size = traffic.size;
         let floor = if size as usize >= LENGTH {
             LENGTH
         } else {
             SHORT_LENGTH
         };
-        let size = PacketSize::new(size, floor as u32);
-        match schedule(&self.context, at) {
-            Ok(Some(turns)) => Schedule::Paced(Pacer::new(turns, size, sending.limits)),
-            Ok(None) => Schedule::AllOut(AllOut::new(size, sending.limits)),
+        let floor = floor as u32;
+        let packet = Packet {
+            bytes: size,
+            overhead_bytes: 0,
+        };
+        let streams = self.context.streams();
+        match schedule(traffic, packet, streams, draws(&self.context, at)) {
+            Ok(Some(departures)) => Schedule::Paced(Pacer::new(departures, floor, sending.limits)),
+            Ok(None) => {
+                let size = PacketSize::new(size, floor);
+                Schedule::AllOut(AllOut::new(size, sending.limits))
+            }
             Err(error) => Schedule::Rest(Some(format!("pace packets: {error}"))),
         }
     }
@@ -337,7 +344,7 @@ impl Stream {
     fn paced(
         &mut self,
         sending: &mut Sending,
-        pacer: &mut Pacer<Turns>,
+        pacer: &mut Pacer<Departures>,
         now_ns: u64,
     ) -> Option<Next> {
         match pacer.next(now_ns) {
@@ -563,48 +570,6 @@ impl Stream {
             frozen_ns: self.host.take_frozen_ns(),
         }
     }
-}
-
-/// Departures, put off by a constant.
-struct Turns {
-    arrival: Arrival,
-    put_off_ns: u64,
-}
-
-impl Iterator for Turns {
-    type Item = u64;
-
-    #[inline]
-    fn next(&mut self) -> Option<u64> {
-        let offset_ns = self.arrival.next()?;
-        Some(offset_ns.saturating_add(self.put_off_ns))
-    }
-}
-
-/// The departures of this stream in a segment, where the streams of a constant law
-/// take turns; `None` without a schedule.
-fn schedule(context: &StreamContext, segment: usize) -> Result<Option<Turns>, ArrivalError> {
-    let traffic = context.session.traffic();
-    let streams = context.streams();
-    let (period_ns, packets) = match traffic.rate {
-        Rate::Max | Rate::Arrival => return Ok(None),
-        Rate::BitsPerSecond(rate) => (u64::from(traffic.size) * 8_000_000_000, rate),
-        Rate::MilliPacketsPerSecond(rate) => (1_000_000_000_000, rate),
-    };
-    let spacing = MeanSpacing::new(period_ns.saturating_mul(streams), packets)?;
-    let turn_ns = spacing.mean_ns() / streams as f64 * f64::from(context.stream);
-    let (arrival, put_off_ns) = match &traffic.arrival {
-        Law::Constant => (Arrival::constant(spacing), turn_ns as u64),
-        Law::Exponential { .. } => {
-            let seed = context.run.assignment.seed;
-            let draw = draw_stream(context, segment);
-            (Arrival::exponential(spacing, seed, draw)?, 0)
-        }
-    };
-    Ok(Some(Turns {
-        arrival,
-        put_off_ns,
-    }))
 }
 
 /// What a refused packet is reported as.

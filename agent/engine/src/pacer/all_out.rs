@@ -27,6 +27,7 @@ pub enum AllOutAction {
 pub struct AllOut {
     start_ns: u64,
     end_ns: u64,
+    size: u32,
     budget: Budget,
 }
 
@@ -37,10 +38,11 @@ impl AllOut {
             .duration_ns
             .and_then(|duration_ns| limits.start_ns.checked_add(duration_ns))
             .unwrap_or(u64::MAX);
-        let budget = Budget::new(size, limits.packets, limits.bytes);
+        let budget = Budget::new(size.floor, limits.packets, limits.bytes);
         Self {
             start_ns: limits.start_ns,
             end_ns,
+            size: size.bytes,
             budget,
         }
     }
@@ -51,9 +53,9 @@ impl AllOut {
         if now_ns < self.start_ns {
             return AllOutAction::WaitUntil(self.start_ns);
         }
-        match self.budget.next_bytes() {
+        match self.budget.next_bytes(self.size) {
             Some(bytes) if now_ns < self.end_ns => AllOutAction::Send {
-                packets: self.budget.equal_packets(at_most.max(1)),
+                packets: self.budget.equal_packets(self.size, at_most.max(1)),
                 bytes,
             },
             _ => AllOutAction::Done,

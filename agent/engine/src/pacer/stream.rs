@@ -1,7 +1,7 @@
 //! A byte rate over TCP as writes of an adaptive size.
 
-use super::{Action, Limits, Pacer, PacketSize};
-use crate::arrival::{Arrival, ArrivalError, MeanSpacing};
+use super::{Action, Limits, Pacer};
+use crate::arrival::{Arrival, ArrivalError, Departures, MeanSpacing};
 
 /// How much of a stream's schedule may wait for the socket, ns.
 ///
@@ -24,14 +24,14 @@ pub enum StreamAction {
     Done,
 }
 
-/// Paces one TCP stream at a constant byte rate, write by write.
+/// Paces one TCP stream, write by write.
 ///
 /// Invariant: `offered_bytes = written_bytes + forgone_bytes + pending_bytes`.
 /// Where the socket takes every write, the total is exactly
 /// floor(rate x duration), or the byte limit if that is less.
 #[derive(Debug, Clone)]
 pub struct StreamPacer {
-    pacer: Pacer<Arrival>,
+    pacer: Pacer<Departures>,
     pending_limit: u64,
     offered_bytes: u64,
     written_bytes: u64,
@@ -53,27 +53,23 @@ impl StreamPacer {
             (asked, fitting) => asked.or(fitting),
         };
         let limits = Limits { bytes, ..limits };
-        Ok(Self::with_law(
-            Arrival::constant(spacing),
-            quantum,
-            bits_per_second,
-            limits,
-        ))
+        let writes = Departures::of_size(Arrival::constant(spacing), quantum);
+        Ok(Self::with_schedule(writes, bits_per_second, limits))
     }
 
-    /// Writes of `quantum` bytes due by `arrival`, whose mean rate is
-    /// `bits_per_second`. The total is what the law draws within `limits`.
-    pub fn with_law(arrival: Arrival, quantum: u32, bits_per_second: u64, limits: Limits) -> Self {
+    /// Paces `writes`, whose mean rate is `bits_per_second`. The total is what they
+    /// have within `limits`.
+    pub fn with_schedule(writes: Departures, bits_per_second: u64, limits: Limits) -> Self {
         let pacer = Pacer::with_catch_up(
-            arrival,
-            PacketSize::new(quantum, 1),
+            writes,
+            1,
             Limits {
                 packets: None,
                 ..limits
             },
             STREAM_CATCH_UP_NS,
         );
-        let pending_limit = bytes_in(bits_per_second, STREAM_CATCH_UP_NS).max(u64::from(quantum));
+        let pending_limit = bytes_in(bits_per_second, STREAM_CATCH_UP_NS);
         Self {
             pacer,
             pending_limit,
@@ -87,7 +83,11 @@ impl StreamPacer {
     pub fn next(&mut self, now_ns: u64) -> StreamAction {
         let otherwise = loop {
             match self.pacer.next(now_ns) {
-                Action::Send(due) => self.offered_bytes += u64::from(due.bytes),
+                Action::Send(due) => {
+                    // A single write may be more than a second of the rate.
+                    self.pending_limit = self.pending_limit.max(u64::from(due.bytes));
+                    self.offered_bytes += u64::from(due.bytes);
+                }
                 Action::Behind(due) => {
                     self.offered_bytes += u64::from(due.bytes);
                     self.forgone_bytes += u64::from(due.bytes);

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::arrival::{Arrival, ConstantArrival, MeanSpacing};
+use crate::arrival::{Arrival, Departures, Draws, MeanSpacing, Packet, schedule};
+use weir_common::assignment::{Rate, SocketTraffic, Transport};
+use weir_common::traffic::Law;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
@@ -15,19 +17,19 @@ fn limits(start_ns: u64) -> Limits {
     }
 }
 
-fn constant(rate: u64, bytes: u32, limits: Limits) -> Pacer<ConstantArrival> {
+fn constant(rate: u64, bytes: u32, limits: Limits) -> Pacer<Departures> {
     let spacing = MeanSpacing::from_packet_rate(rate).unwrap();
     Pacer::new(
-        ConstantArrival::new(spacing),
-        PacketSize::new(bytes, 20),
+        Departures::of_size(Arrival::constant(spacing), bytes),
+        20,
         limits,
     )
 }
 
 /// Runs a pacer with a clock that jumps to each wake-up plus `lateness(n)`.
 /// Returns what was sent and what was behind.
-fn drive<A: Iterator<Item = u64>>(
-    mut pacer: Pacer<A>,
+fn drive(
+    mut pacer: Pacer<Departures>,
     mut now: u64,
     lateness: impl Fn(usize) -> u64,
 ) -> (Vec<Departure>, Vec<Departure>) {
@@ -286,12 +288,15 @@ proptest! {
 
     #[test]
     fn poisson_within_catch_up_sends_all(seed: u64, late_ms in 0_u64..50) {
-        let spacing = MeanSpacing::from_packet_rate(2000).unwrap();
-        let arrival = Arrival::exponential(spacing, seed, 0).unwrap();
-        let expected = arrival.clone().take_while(|offset| *offset < SECOND).count();
+        let mut traffic = SocketTraffic::new(Transport::Udp, Rate::MilliPacketsPerSecond(2_000_000), 64);
+        traffic.arrival = Law::Exponential { mean: None };
+        let draws = Draws { seed, session: 1, segment: 0, stream: 0 };
+        let departures = schedule(&traffic, Packet { bytes: 64, overhead_bytes: 0 }, 1, draws);
+        let departures = departures.unwrap().unwrap();
+        let expected = departures.clone().take_while(|next| next.offset_ns < SECOND).count();
         let pacer = Pacer::new(
-            arrival,
-            PacketSize::new(64, 20),
+            departures,
+            20,
             Limits { duration_ns: Some(SECOND), ..limits(0) },
         );
         let (sent, behind) = drive(pacer, 0, |_| late_ms * MS);
@@ -302,15 +307,16 @@ proptest! {
     fn byte_limit_is_met_by_valid_packets(
         size in 1_u32..2000, floor in 1_u32..64, total in 1_u64..100_000
     ) {
-        let size = PacketSize::new(size, floor);
-        prop_assume!(total >= 2 * u64::from(floor) && size.bytes() >= 2 * floor);
+        prop_assume!(total >= 2 * u64::from(floor) && size >= 2 * floor);
         let spacing = MeanSpacing::from_packet_rate(1_000_000).unwrap();
         let pacer = Pacer::new(
-            ConstantArrival::new(spacing), size, Limits { bytes: Some(total), ..limits(0) },
+            Departures::of_size(Arrival::constant(spacing), size),
+            floor,
+            Limits { bytes: Some(total), ..limits(0) },
         );
         let (sent, _) = drive(pacer, 0, |_| 0);
         prop_assert_eq!(sent.iter().map(|each| u64::from(each.bytes)).sum::<u64>(), total);
-        prop_assert!(sent.iter().all(|each| (floor..=size.bytes()).contains(&each.bytes)));
+        prop_assert!(sent.iter().all(|each| (floor..=size).contains(&each.bytes)));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! towards the same interface, where one capture stamps both.
 
 use anyhow::ensure;
-use weir_engine::arrival::{Arrival, MeanSpacing};
+use weir_common::assignment::{Rate, SocketTraffic, Transport};
+use weir_common::traffic::Law;
+use weir_engine::arrival::{Draws, Packet, schedule};
 
 use crate::Settings;
 use crate::capture::Capture;
@@ -100,10 +102,25 @@ pub(crate) fn poisson(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
 
 /// The schedule itself, as the generator draws it from seed 1.
 fn drawn(rate: u32, seconds: u32) -> anyhow::Result<Figure> {
-    let spacing = MeanSpacing::from_packet_rate(u64::from(rate))?;
-    let arrival = Arrival::exponential(spacing, 1, 0)?;
+    let offered = Rate::MilliPacketsPerSecond(u64::from(rate) * 1_000);
+    let mut traffic = SocketTraffic::new(Transport::Udp, offered, 100);
+    traffic.arrival = Law::Exponential { mean: None };
+    let packet = Packet {
+        bytes: 100,
+        overhead_bytes: 0,
+    };
+    let draws = Draws {
+        seed: 1,
+        session: 0,
+        segment: 0,
+        stream: 0,
+    };
+    let departures = schedule(&traffic, packet, 1, draws)?;
     let end_ns = u64::from(seconds) * 1_000_000_000;
-    let offsets: Vec<u64> = arrival
+    let offsets: Vec<u64> = departures
+        .into_iter()
+        .flatten()
+        .map(|departure| departure.offset_ns)
         .take_while(|offset_ns| *offset_ns < end_ns)
         .collect();
     let gaps = gaps_by_window(&offsets).concat();
