@@ -1,6 +1,9 @@
 //! As much as goes: TCP and UDP beside peers and bare loops.
 
+use std::cell::RefCell;
+
 use anyhow::anyhow;
+use serde_json::Value;
 use weir_tests::Process;
 
 use crate::Settings;
@@ -19,6 +22,7 @@ const SMALL: u32 = 64;
 /// One stream beside iperf3, nuttcp and the bare loops.
 pub(crate) fn tcp(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
     let (network, seconds) = (&Network::up()?, settings.seconds);
+    let path = Path::default();
     let (iperf3, nuttcp) = (iperf3::serve(network), nuttcp::serve(network));
     let others = vec![
         Contestant::new(iperf3::NAME, Target::RatioAtLeast(1.25), || {
@@ -36,36 +40,40 @@ pub(crate) fn tcp(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
             limits::tcp(network, "tcp-write", seconds)
         }),
     ];
-    let ours = Contestant::new("ours", None, || our_tcp(network, 1, seconds));
-    Ok(in_turn(
+    let ours = Contestant::new("ours", None, || our_tcp(network, 1, seconds, &path));
+    let figures = in_turn(
         "TCP, one stream, cubic, Gbit/s received",
         ours,
         others,
         settings.rounds,
-    ))
+    );
+    Ok(path.told(figures))
 }
 
 /// Four streams beside iperf3.
 pub(crate) fn tcp4(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
     let (network, seconds) = (&Network::up()?, settings.seconds);
+    let path = Path::default();
     let iperf3 = iperf3::serve(network);
     let others = vec![Contestant::new(
         iperf3::NAME,
         Target::RatioAtLeast(1.1),
         || with(&iperf3, || iperf3::tcp(network, seconds, 4)),
     )];
-    let ours = Contestant::new("ours", None, || our_tcp(network, 4, seconds));
-    Ok(in_turn(
+    let ours = Contestant::new("ours", None, || our_tcp(network, 4, seconds, &path));
+    let figures = in_turn(
         "TCP, 4 streams, cubic, Gbit/s received",
         ours,
         others,
         settings.rounds,
-    ))
+    );
+    Ok(path.told(figures))
 }
 
 /// Full datagrams beside iperf3, nuttcp and the bare loop.
 pub(crate) fn udp(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
     let (network, seconds) = (&Network::up()?, settings.seconds);
+    let path = Path::default();
     let (iperf3, nuttcp) = (iperf3::serve(network), nuttcp::serve(network));
     let others = vec![
         Contestant::new("bare GSO / GRO", Target::RatioAtLeast(0.85), || {
@@ -78,14 +86,16 @@ pub(crate) fn udp(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
             with(&nuttcp, || nuttcp::udp(network, seconds, FULL))
         }),
     ];
-    let ours = Contestant::new("ours", None, || our_udp(network, FULL, &[], seconds));
+    let ours = Contestant::new("ours", None, || our_udp(network, FULL, &[], seconds, &path));
     let what = "UDP 1448 B, unlimited, thousand packets/s received";
-    Ok(in_turn(what, ours, others, settings.rounds))
+    let figures = in_turn(what, ours, others, settings.rounds);
+    Ok(path.told(figures))
 }
 
 /// Small datagrams beside D-ITG and the bare loops, with bundles and one by one.
 pub(crate) fn udp64(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
     let (network, seconds) = (&Network::up()?, settings.seconds);
+    let path = Path::default();
     let others = vec![
         Contestant::new("bare GSO / GRO", Target::RatioAtLeast(0.8), || {
             limits::udp(network, "udp-bundles", SMALL, seconds)
@@ -94,16 +104,20 @@ pub(crate) fn udp64(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
             ditg::udp(network, seconds, SMALL)
         }),
     ];
-    let ours = Contestant::new("ours", None, || our_udp(network, SMALL, &[], seconds));
+    let ours = Contestant::new("ours", None, || {
+        our_udp(network, SMALL, &[], seconds, &path)
+    });
     let what = "UDP 64 B, unlimited, thousand packets/s received";
-    let mut figures = in_turn(what, ours, others, settings.rounds);
+    let mut figures = path.told(in_turn(what, ours, others, settings.rounds));
     let singles = ["--gso", "off"];
     let others = vec![Contestant::new("bare send()", None, || {
         limits::udp(network, "udp-singles", SMALL, seconds)
     })];
-    let ours = Contestant::new("ours", None, || our_udp(network, SMALL, &singles, seconds));
+    let ours = Contestant::new("ours", None, || {
+        our_udp(network, SMALL, &singles, seconds, &path)
+    });
     let what = "UDP 64 B, unlimited, one by one, thousand packets/s received";
-    figures.extend(in_turn(what, ours, others, settings.rounds));
+    figures.extend(path.told(in_turn(what, ours, others, settings.rounds)));
     Ok(figures)
 }
 
@@ -132,9 +146,9 @@ fn at_80_percent(
     gso: &str,
     settings: &Settings,
 ) -> anyhow::Result<(f64, String)> {
-    let options = ["--gso", gso];
+    let (path, options) = (Path::default(), ["--gso", gso]);
     let most = (0..settings.rounds.min(3))
-        .map(|_| our_udp(network, FULL, &options, settings.seconds))
+        .map(|_| our_udp(network, FULL, &options, settings.seconds, &path))
         .collect::<anyhow::Result<Vec<f64>>>()?;
     let most = Spread::of(most)
         .ok_or_else(|| anyhow!("no round"))?
@@ -154,20 +168,51 @@ fn at_80_percent(
     ))
 }
 
-fn our_tcp(network: &Network, streams: u32, seconds: f64) -> anyhow::Result<f64> {
+/// How our traffic went in the latest round, by the record.
+#[derive(Debug, Default)]
+struct Path(RefCell<String>);
+
+impl Path {
+    fn keep(&self, flow: &Value) {
+        let words = ["tx", "rx"].map(|end| {
+            let word = flow["path"][end].as_str();
+            format!("{end} {}", word.unwrap_or("unknown"))
+        });
+        self.0.replace(format!("ours by {}", words.join(", ")));
+    }
+
+    /// Says it behind the first figure.
+    fn told(&self, mut figures: Vec<Figure>) -> Vec<Figure> {
+        let path = self.0.take();
+        if let Some(first) = figures.first_mut().filter(|_| !path.is_empty()) {
+            *first = std::mem::take(first).note(path);
+        }
+        figures
+    }
+}
+
+fn our_tcp(network: &Network, streams: u32, seconds: f64, path: &Path) -> anyhow::Result<f64> {
     let streams = streams.to_string();
     let traffic = ["--tcp", "max", "--cc", "cubic", "--streams", &streams];
     let flow = network.flow(&traffic, seconds)?;
+    path.keep(&flow);
     Ok(number(&flow["rate_bps"])? / 1e9)
 }
 
-fn our_udp(network: &Network, size: u32, options: &[&str], seconds: f64) -> anyhow::Result<f64> {
+fn our_udp(
+    network: &Network,
+    size: u32,
+    options: &[&str],
+    seconds: f64,
+    path: &Path,
+) -> anyhow::Result<f64> {
     let size = size.to_string();
     let traffic: Vec<&str> = ["--udp", "max", "--size", &size]
         .into_iter()
         .chain(options.iter().copied())
         .collect();
     let flow = network.flow(&traffic, seconds)?;
+    path.keep(&flow);
     Ok(number(&flow["received"]["packets"])? / number(&flow["duration_s"])? / 1e3)
 }
 
