@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use serde_json::Value;
 use weir_tests::Process;
 
@@ -157,6 +157,7 @@ fn at_80_percent(
     let size = FULL.to_string();
     let traffic = ["--udp", &rate, "--size", &size, "--gso", gso];
     let flow = network.flow(&traffic, settings.rate_seconds)?;
+    went_as_asked(&flow, &options)?;
     let lost = number(&flow["sent"]["packets"])? - number(&flow["received"]["packets"])?;
     let behind = number(&flow["lost"]["sender"])?;
     Ok((
@@ -213,7 +214,17 @@ fn our_udp(
         .collect();
     let flow = network.flow(&traffic, seconds)?;
     path.keep(&flow);
+    went_as_asked(&flow, options)?;
     Ok(number(&flow["received"]["packets"])? / number(&flow["duration_s"])? / 1e3)
+}
+
+/// Whether the record says of bundles what was asked with `--gso`.
+fn went_as_asked(flow: &Value, options: &[&str]) -> anyhow::Result<()> {
+    let went = &flow["path"]["gso"];
+    if let ["--gso", asked] = options {
+        ensure!(went == asked, "asked for gso {asked}, went with {went}");
+    }
+    Ok(())
 }
 
 /// A measurement that needs a server, which may not have started.

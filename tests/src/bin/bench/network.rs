@@ -186,13 +186,19 @@ fn far_address(cluster: &Cluster) -> Option<String> {
 
 /// The result document of a run whose figures can be used.
 pub(crate) fn result(run: Running) -> anyhow::Result<Value> {
+    let document = result_as_it_is(run)?;
+    let flows = document["flows"].as_array().map_or(&[][..], Vec::as_slice);
+    match flows.iter().find_map(invalidity) {
+        Some(why) => bail!("invalid: {why}"),
+        None => Ok(document),
+    }
+}
+
+/// The result document of a run, of which flows may be invalid.
+pub(crate) fn result_as_it_is(run: Running) -> anyhow::Result<Value> {
     let ended = run.end()?;
-    let document: Option<Value> = serde_json::from_str(&ended.stdout).ok();
-    match (ended.code, document) {
-        (Some(0), Some(document)) => Ok(document),
-        (Some(4), Some(document)) => {
-            bail!("weir run: invalid: {}", document["flows"][0]["reasons"])
-        }
+    match (ended.code, serde_json::from_str(&ended.stdout)) {
+        (Some(0 | 4), Ok(document)) => Ok(document),
         (code, _) => {
             let said = ended.stderr.trim();
             let last: Vec<&str> = said.lines().rev().take(2).collect();
@@ -200,6 +206,15 @@ pub(crate) fn result(run: Running) -> anyhow::Result<Value> {
             bail!("weir run, exit {code:?}: {}", last.join("; "))
         }
     }
+}
+
+/// Why the figures of a flow are not to be used, if so.
+pub(crate) fn invalidity(flow: &Value) -> Option<String> {
+    let reasons = flow["reasons"]
+        .as_array()
+        .filter(|_| flow["valid"] == false)?;
+    let texts = reasons.iter().filter_map(|reason| reason["text"].as_str());
+    Some(texts.collect::<Vec<_>>().join("; "))
 }
 
 /// A number of a result document.

@@ -6,7 +6,7 @@ use weir_engine::pacer::write_quantum;
 use crate::Settings;
 use crate::capture::Capture;
 use crate::figure::{Figure, Target};
-use crate::network::{FROM, Network, TO, number, result};
+use crate::network::{FROM, Network, TO, invalidity, number, result, result_as_it_is};
 use crate::peers::{Transport, ditg, iperf3, mgen};
 use crate::spread::Spread;
 
@@ -93,9 +93,12 @@ pub(crate) fn rates(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
             asked: asked.rate(),
             slack: asked.slack(seconds),
         };
-        let figure = Figure::new(what)
+        let mut figure = Figure::new(what)
             .ours(Some(Spread::one(got)))
             .target(target);
+        if let Some(why) = invalidity(&flow) {
+            figure = figure.note(format!("invalid: {why}"));
+        }
         let figure = beside(
             figure,
             ditg::NAME,
@@ -128,7 +131,7 @@ fn ours(network: &Network, seconds: f64) -> anyhow::Result<Vec<Value>> {
     }));
     let file = network.campaign("rates.toml", &campaign)?;
     let length = (seconds + 1.0) * ASKED.len() as f64;
-    let mut result = result(network.start_run(&[&file], length)?)?;
+    let mut result = result_as_it_is(network.start_run(&[&file], length)?)?;
     let flows = (0..ASKED.len()).map(|number| result["flows"][number].take());
     Ok(flows.collect())
 }
