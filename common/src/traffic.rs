@@ -291,6 +291,7 @@ impl Traffic {
         if let Some((_, key, problem)) = wrong.into_iter().find(|(holds, ..)| *holds) {
             return fail(key, format!("`{key}` {problem}"));
         }
+        self.check_echo()?;
         if self.mss.is_some_and(|mss| !(88..=65_495).contains(&mss)) {
             return fail("mss", "`mss` is 88 to 65495 bytes".to_owned());
         }
@@ -300,6 +301,12 @@ impl Traffic {
         {
             return fail("window", "`window` is 2 KiB to 1 GiB".to_owned());
         }
+        Ok(())
+    }
+
+    /// Echo needs a rate and room for the time of sending.
+    fn check_echo(&self) -> Result<(), TrafficError> {
+        let fail = |key, problem: String| Err(TrafficError { key, problem });
         if self.echo && self.rate == Rate::Max {
             return fail(
                 "echo",

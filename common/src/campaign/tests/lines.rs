@@ -225,8 +225,8 @@ fn errors_name_the_flag() {
     assert!(error("--udp 1M --for 1s --to b").contains("`from` is missing"));
     assert!(error("asn=150 --udp 1M").contains("every value stands behind its flag"));
     assert!(
-        error(&format!("{PAIR} --udp 1M --for 1s --ramp 5s"))
-            .contains("`--ramp` is not available yet")
+        error(&format!("{PAIR} --udp 1M --for 1s --spoof 5s"))
+            .contains("`--spoof` is not available yet")
     );
     assert!(
         error(&format!("{PAIR} --udp 1M --for 1s --expect 'loss <= 200%'"))

@@ -252,6 +252,7 @@ pub(super) fn traffic() -> impl Strategy<Value = SocketTraffic> {
                 size,
                 bytes,
                 packets,
+                ramp: ramp_of(rate, &options),
                 ..options
             },
         );
@@ -272,10 +273,19 @@ pub(super) fn traffic() -> impl Strategy<Value = SocketTraffic> {
                 bytes,
                 congestion_control,
                 echo: false,
+                ramp: ramp_of(rate, &options),
                 ..options
             },
         );
     prop_oneof![udp, tcp]
+}
+
+/// Without a rate there is no ramp.
+fn ramp_of(rate: Rate, options: &SocketTraffic) -> Vec<RampPoint> {
+    match rate {
+        Rate::Max => Vec::new(),
+        _ => options.ramp.clone(),
+    }
 }
 
 /// Options that every traffic may have.
