@@ -18,9 +18,10 @@ use std::os::fd::BorrowedFd;
 use weir_wire::probe_header::LENGTH;
 
 use crate::clock::Clock;
+use crate::pacer::{EarlyWake, Precision};
 use crate::run::Run;
 use crate::socket::{BUNDLE_BYTES, ReceiveBatch};
-use crate::wait::{sleep_until, wait_readable, wait_until, wait_writable};
+use crate::wait::{approach, wait_readable, wait_until_early, wait_writable};
 
 /// What a stream waits for. Instants are host monotonic nanoseconds.
 ///
@@ -48,6 +49,11 @@ pub(crate) trait Stream: Send {
 
     /// The socket that [`Next::Readable`] and [`Next::Writable`] speak of.
     fn socket(&self) -> BorrowedFd<'_>;
+
+    /// How [`Next::At`] is waited for by a driver that has no other stream.
+    fn precision(&self) -> Precision {
+        Precision::Sleep
+    }
 }
 
 /// Memory that a step uses and leaves to the next, of whichever stream.
@@ -80,6 +86,7 @@ impl Scratch {
 pub(crate) fn alone(run: &Run, stream: &mut impl Stream) {
     let clock: &dyn Clock = &*run.config.clock;
     let mut scratch = Scratch::default();
+    let mut early = EarlyWake::new(stream.precision());
     loop {
         let next = stream.step(clock.now_ns(), &mut scratch);
         // After a stop the waker stays readable: only the clock counts then.
@@ -87,9 +94,9 @@ pub(crate) fn alone(run: &Run, stream: &mut impl Stream) {
         match (next, stop) {
             (Next::Again, _) => {}
             (Next::At(at_ns), Some(stop)) => {
-                wait_until(clock, stop, at_ns);
+                wait_until_early(clock, stop, at_ns, &mut early);
             }
-            (Next::At(at_ns), None) => sleep_until(clock, at_ns),
+            (Next::At(at_ns), None) => approach(clock, at_ns, &mut early),
             (Next::Readable(until_ns), stop) => {
                 wait_readable(clock, &stream.socket(), stop, until_ns);
             }
