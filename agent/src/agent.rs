@@ -202,6 +202,7 @@ impl Agent {
                 policy,
                 default_port: port,
                 clock_domain: kernel_boot_id,
+                cpus: None,
             }))
         })
     }

@@ -2,7 +2,8 @@
 //!
 //! A stream ([`Stream`]) is a state machine that never waits: a *step* does what
 //! can be done now and says what it waits for ([`Next`]). A driver calls it again
-//! then. [`alone`] drives one stream on the calling thread.
+//! then. [`alone`] drives one stream on the calling thread, a [`crew`] of a few
+//! threads many, with whatever else waits for sockets and instants ([`Task`]).
 //!
 //! ```text
 //!            ┌── Again ──┐
@@ -13,15 +14,19 @@
 //!            └────────────────── or the run is stopped ◄──────────────┘
 //! ```
 
+mod agenda;
+mod crew;
+
 use std::os::fd::BorrowedFd;
 
 use weir_wire::probe_header::LENGTH;
 
+pub(crate) use self::crew::{Alarm, Crew, CrewError, Task};
 use crate::clock::Clock;
-use crate::pacer::{EarlyWake, Precision};
+use crate::meter::host::HostMeter;
 use crate::run::Run;
 use crate::socket::{BUNDLE_BYTES, ReceiveBatch};
-use crate::wait::{approach, wait_readable, wait_until_early, wait_writable};
+use crate::wait::{sleep_until, wait_readable, wait_until, wait_writable};
 
 /// What a stream waits for. Instants are host monotonic nanoseconds.
 ///
@@ -37,6 +42,9 @@ pub(crate) enum Next {
     Readable(u64),
     /// Room to write, at most until the instant.
     Writable(u64),
+    /// Any of a task's sockets as [`Task::sockets`] lists them, at most until the
+    /// instant.
+    Sockets(u64),
     /// Everything is sent, counted and closed; no step follows.
     Done,
 }
@@ -50,10 +58,8 @@ pub(crate) trait Stream: Send {
     /// The socket that [`Next::Readable`] and [`Next::Writable`] speak of.
     fn socket(&self) -> BorrowedFd<'_>;
 
-    /// How [`Next::At`] is waited for by a driver that has no other stream.
-    fn precision(&self) -> Precision {
-        Precision::Sleep
-    }
+    /// Where the CPU time of its steps is counted.
+    fn host(&mut self) -> &mut HostMeter;
 }
 
 /// Memory that a step uses and leaves to the next, of whichever stream.
@@ -86,7 +92,6 @@ impl Scratch {
 pub(crate) fn alone(run: &Run, stream: &mut impl Stream) {
     let clock: &dyn Clock = &*run.config.clock;
     let mut scratch = Scratch::default();
-    let mut early = EarlyWake::new(stream.precision());
     loop {
         let next = stream.step(clock.now_ns(), &mut scratch);
         // After a stop the waker stays readable: only the clock counts then.
@@ -94,10 +99,10 @@ pub(crate) fn alone(run: &Run, stream: &mut impl Stream) {
         match (next, stop) {
             (Next::Again, _) => {}
             (Next::At(at_ns), Some(stop)) => {
-                wait_until_early(clock, stop, at_ns, &mut early);
+                wait_until(clock, stop, at_ns);
             }
-            (Next::At(at_ns), None) => approach(clock, at_ns, &mut early),
-            (Next::Readable(until_ns), stop) => {
+            (Next::At(at_ns), None) => sleep_until(clock, at_ns),
+            (Next::Readable(until_ns) | Next::Sockets(until_ns), stop) => {
                 wait_readable(clock, &stream.socket(), stop, until_ns);
             }
             (Next::Writable(until_ns), stop) => {

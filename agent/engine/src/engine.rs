@@ -11,6 +11,9 @@ use weir_common::id::{RunId, SessionId};
 use weir_common::record::{End, FlowClosed, PeerTotals, Record};
 
 use crate::clock::Clock;
+use crate::cpus::CpuList;
+use crate::drive::CrewError;
+use crate::run::Cpus;
 pub use crate::run::RunHandle;
 use crate::socket::{SocketError, SocketProvider};
 
@@ -135,6 +138,9 @@ pub struct EngineConfig {
     /// boot id ([`kernel_boot_id`](crate::clock::kernel_boot_id)); empty if it is
     /// not known, and then there is no one-way delay.
     pub clock_domain: String,
+    /// The CPUs that the threads of streams are spread over; `None` = any. See
+    /// [`CpuList::check`](crate::cpus::CpuList::check).
+    pub cpus: Option<CpuList>,
 }
 
 impl fmt::Debug for EngineConfig {
@@ -174,12 +180,14 @@ pub enum EngineError {
 #[derive(Debug, Clone)]
 pub struct Engine {
     config: EngineConfig,
+    cpus: Cpus,
 }
 
 impl Engine {
     /// An engine; it does nothing until it is given an assignment.
     pub fn new(config: EngineConfig) -> Self {
-        Self { config }
+        let cpus = Cpus::new(config.cpus.clone());
+        Self { config, cpus }
     }
 
     /// Starts to prepare an assignment: binds listeners, dials the targets that
@@ -201,6 +209,15 @@ impl Engine {
                 return Err(EngineError::Unsupported { session, speaks });
             }
         }
-        RunHandle::begin(&self.config, assignment, sink)
+        RunHandle::begin(&self.config, &self.cpus, assignment, sink)
+    }
+}
+
+impl From<CrewError> for EngineError {
+    fn from(error: CrewError) -> Self {
+        match error {
+            CrewError::Socket(error) => Self::Host(error),
+            CrewError::Thread(error) => Self::Thread(error),
+        }
     }
 }

@@ -2,30 +2,41 @@
 //! that dials, for the closing exchange of all their sessions.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use weir_common::id::SessionId;
 use weir_wire::handshake::{Answer, Preamble};
 use weir_wire::link::{Attach, LinkDecoder, LinkMessage};
 
-use crate::run::Run;
-use crate::socket::{PollFd, StreamRequest, TcpConnection, TcpOptions, Transfer, poll};
-use crate::wait::{Ready, wait_readable};
+use crate::drive::{Alarm, Next, Scratch, Task};
+use crate::run::{Part, Run};
+use crate::session::Session;
+use crate::socket::{
+    Connecting, Interest, SocketError, StreamRequest, TcpConnection, TcpOptions, Transfer,
+};
 
-/// How long one message may wait for room in the socket; messages are small and
-/// few, so a link that takes none for so long is dead.
-const SEND_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long messages may wait for room in the socket; they are small and few, so a
+/// link that takes none for so long is dead.
+const SEND_TIMEOUT_NS: u64 = 10_000_000_000;
 
-/// How long a link may take to come up once the data path is there. Without it the
+/// How long a link may take to connect once the data path is there, and again to
+/// be answered.
+const DIAL_TIMEOUT_NS: u64 = 2_000_000_000;
+
+/// How long a session whose streams are connected waits for the link. Without it the
 /// flow runs and says `link = none`.
-pub(crate) const LINK_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const LINK_PATIENCE_NS: u64 = 3 * DIAL_TIMEOUT_NS;
 
 /// How long the end of a run waits for the peer's `Bye`, so that closing does not
 /// reset what it still has to read.
-const BYE_TIMEOUT: Duration = Duration::from_millis(300);
+const BYE_TIMEOUT_NS: u64 = 300_000_000;
+
+/// Reads of a link in one step.
+const READS: usize = 16;
 
 /// The two clocks agree if they read the same within this; two boots of different
 /// hosts do not share a boot id, but copies of one virtual machine may.
@@ -35,16 +46,27 @@ const SAME_CLOCK_WITHIN_NS: u64 = 2_000_000_000;
 #[derive(Debug)]
 pub(crate) struct FlowLink {
     connection: TcpConnection,
-    sending: Mutex<()>,
+    unsent: Mutex<Unsent>,
     broken: AtomicBool,
+    /// Rouses the link's task.
+    alarm: OnceLock<Alarm>,
+}
+
+/// What waits for room in the socket.
+#[derive(Debug, Default)]
+struct Unsent {
+    bytes: Vec<u8>,
+    /// Since when the socket takes nothing, host monotonic ns; 0 = it does.
+    stuck_ns: u64,
 }
 
 impl FlowLink {
-    pub(crate) fn new(connection: TcpConnection) -> Self {
+    fn new(connection: TcpConnection) -> Self {
         Self {
             connection,
-            sending: Mutex::new(()),
+            unsent: Mutex::default(),
             broken: AtomicBool::new(false),
+            alarm: OnceLock::new(),
         }
     }
 
@@ -53,180 +75,356 @@ impl FlowLink {
         self.broken.load(Ordering::Acquire)
     }
 
-    /// Sends a message. One that does not leave breaks the link.
+    /// Sends a message, now or as soon as there is room; never waits.
     pub(crate) fn send(&self, message: &LinkMessage) {
-        let mut bytes = Vec::new();
-        if let Err(error) = message.encode(&mut bytes) {
+        let mut unsent = self.lock();
+        let waits = !unsent.bytes.is_empty();
+        if let Err(error) = message.encode(&mut unsent.bytes) {
             tracing::warn!(%error, "flow link message not sent");
             return;
         }
-        let _order = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = Instant::now();
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            match self.connection.write(rest) {
-                Ok(Transfer::Moved(count)) => rest = &rest[count..],
-                Ok(_) if begun.elapsed() < SEND_TIMEOUT => {
-                    let mut fds = [PollFd::writable(&self.connection)];
-                    let left = SEND_TIMEOUT.saturating_sub(begun.elapsed());
-                    let _ready = poll(&mut fds, Some(left));
-                }
-                Ok(_) | Err(_) => {
+        if waits || self.is_broken() {
+            return;
+        }
+        let sent = self.write(&mut unsent);
+        // The link's task waits for room, or sees that the link is broken.
+        if (!sent || !unsent.bytes.is_empty())
+            && let Some(alarm) = self.alarm.get()
+        {
+            alarm.ring();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Unsent> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what the socket takes; whether the link is whole.
+    fn write(&self, unsent: &mut Unsent) -> bool {
+        let mut done = 0;
+        while done < unsent.bytes.len() {
+            match self.connection.write(&unsent.bytes[done..]) {
+                Ok(Transfer::Moved(count)) => done += count,
+                Ok(_) => break,
+                Err(_) => {
                     self.broken.store(true, Ordering::Release);
-                    return;
+                    return false;
                 }
             }
         }
+        unsent.bytes.drain(..done);
+        if done > 0 {
+            unsent.stuck_ns = 0;
+        }
+        true
+    }
+
+    /// Writes what waits; until when the rest may wait, `None` without a rest.
+    fn flush(&self, now_ns: u64) -> Option<u64> {
+        let mut unsent = self.lock();
+        if !self.write(&mut unsent) || unsent.bytes.is_empty() {
+            return None;
+        }
+        if unsent.stuck_ns == 0 {
+            unsent.stuck_ns = now_ns;
+        }
+        let until_ns = unsent.stuck_ns + SEND_TIMEOUT_NS;
+        if now_ns >= until_ns {
+            self.broken.store(true, Ordering::Release);
+        }
+        Some(until_ns)
     }
 }
 
 /// The links that this end dialled, by peer.
 #[derive(Debug, Default)]
 pub(crate) struct LinkTable {
-    slots: Mutex<HashMap<(String, IpAddr), Arc<LinkSlot>>>,
+    slots: Mutex<HashMap<Key, Slot>>,
 }
 
-/// One peer's link: the first session that needs it dials, the others wait.
-#[derive(Debug, Default)]
-struct LinkSlot {
-    link: Mutex<Dialled>,
-}
+/// The peer's agent and the address at which its data path answered.
+type Key = (String, IpAddr);
 
-/// What could not be had is not tried again, since every session would wait for
-/// it anew.
-#[derive(Debug, Default)]
-enum Dialled {
-    #[default]
-    NotYet,
-    Failed,
+/// One peer's link: the first session that needs it has it dialled. What could not
+/// be had is not tried again, since every session would wait for it anew.
+#[derive(Debug)]
+enum Slot {
+    /// These sessions wait for it.
+    Dialled(Vec<Arc<Session>>),
     Up(Arc<FlowLink>),
+    Failed,
+}
+
+/// What a session may expect of the link that it asked for.
+pub(crate) enum Hope {
+    /// It is there.
+    Up(Arc<FlowLink>),
+    /// It is being dialled; the session is attached to it, or told that it is lost.
+    Dialled,
+    /// There is none.
+    None,
 }
 
 impl LinkTable {
     /// The link to an agent whose data path just answered at `peer`; dialled now if
-    /// this is the first session with it. `None` if it cannot be had in time.
-    pub(crate) fn obtain(
+    /// this is the first session with it.
+    pub(crate) fn ask(
         &self,
         run: &Arc<Run>,
+        session: &Arc<Session>,
         agent: &str,
         peer: SocketAddr,
-        source: Option<IpAddr>,
-    ) -> Option<Arc<FlowLink>> {
+    ) -> Hope {
         let key = (agent.to_owned(), peer.ip());
-        let slot = {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(slots.entry(key).or_default())
-        };
-        let mut link = slot.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*link, Dialled::NotYet) {
-            *link = dial(run, peer, source).map_or(Dialled::Failed, Dialled::Up);
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        match slots.entry(key) {
+            Entry::Occupied(mut slot) => match slot.get_mut() {
+                Slot::Dialled(waiting) => {
+                    waiting.push(Arc::clone(session));
+                    Hope::Dialled
+                }
+                Slot::Up(link) if !link.is_broken() => Hope::Up(Arc::clone(link)),
+                Slot::Up(_) | Slot::Failed => Hope::None,
+            },
+            Entry::Vacant(slot) => match dial(run, session, slot.key(), peer) {
+                Ok(()) => {
+                    slot.insert(Slot::Dialled(vec![Arc::clone(session)]));
+                    Hope::Dialled
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no flow link");
+                    slot.insert(Slot::Failed);
+                    Hope::None
+                }
+            },
         }
-        match &*link {
-            Dialled::Up(link) if !link.is_broken() => Some(Arc::clone(link)),
-            _ => None,
+    }
+
+    /// A dialled link is up, or lost: tells the sessions that wait for it.
+    fn settle(&self, run: &Run, key: &Key, link: Option<&Arc<FlowLink>>) {
+        let slot = link.map_or(Slot::Failed, |link| Slot::Up(Arc::clone(link)));
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = slots.insert(key.clone(), slot);
+        drop(slots);
+        let Some(Slot::Dialled(waiting)) = before else {
+            return;
+        };
+        for session in waiting {
+            match link {
+                Some(link) => link.send(&attachment(run, session.spec.session)),
+                None => session.link_lost(),
+            }
         }
     }
 }
 
-/// Opens a link and starts its thread.
-fn dial(run: &Arc<Run>, peer: SocketAddr, source: Option<IpAddr>) -> Option<Arc<FlowLink>> {
-    let local = source.map(|address| SocketAddr::new(address, 0));
+/// Begins to dial a link, as the session dialled its streams.
+fn dial(run: &Arc<Run>, session: &Session, key: &Key, peer: SocketAddr) -> Result<(), SocketError> {
+    let address = session.spec.source_address;
     let request = StreamRequest {
         remote: peer,
-        local,
-        interface: None,
+        local: address.map(|address| SocketAddr::new(address, 0)),
+        interface: session.spec.source_interface.clone(),
     };
-    let fd = run.config.sockets.tcp_stream(&request).ok()?;
+    let fd = run.config.sockets.tcp_stream(&request)?;
     let options = TcpOptions {
         nodelay: true,
         ..TcpOptions::default()
     };
-    let connection =
-        TcpConnection::connect(fd, peer, &options, LINK_TIMEOUT, Some(&run.stop)).ok()?;
-    let preamble = Preamble::Link {
-        nonce: run.assignment.nonce,
-    };
-    match greet(run, &connection, &preamble, LINK_TIMEOUT) {
-        Some(Answer::Accepted) => serve(run, connection),
-        _ => None,
+    let connecting = TcpConnection::begin(fd, peer, &options)?;
+    let until_ns = run.config.clock.now_ns() + DIAL_TIMEOUT_NS;
+    run.crew.add(|alarm, _| {
+        Box::new(LinkTask {
+            run: Arc::clone(run),
+            key: Some(key.clone()),
+            alarm: alarm.clone(),
+            stage: Stage::Connecting(connecting, until_ns),
+            revision: 0,
+            _part: Part::link(run),
+        })
+    });
+    Ok(())
+}
+
+/// Serves a link that the peer dialled and was welcomed on.
+pub(crate) fn serve(run: &Arc<Run>, connection: TcpConnection) {
+    run.crew.add(|alarm, _| {
+        let link = Arc::new(FlowLink::new(connection));
+        let _first = link.alarm.set(alarm.clone());
+        Box::new(LinkTask {
+            run: Arc::clone(run),
+            key: None,
+            alarm: alarm.clone(),
+            stage: Stage::Up(Up::new(link)),
+            revision: 0,
+            _part: Part::link(run),
+        })
+    });
+}
+
+/// A link's life:
+///
+/// ```text
+///  dialled   Connecting ──► Greeting ──┬─► Up ──run over: Bye──► until the peer's
+///  accepted ───────────────────────────┘    └─ broken, Bye ──►   Bye, or its time: over
+/// ```
+struct LinkTask {
+    run: Arc<Run>,
+    /// Where it stands in the table, if this end dials.
+    key: Option<Key>,
+    alarm: Alarm,
+    stage: Stage,
+    revision: u32,
+    _part: Part,
+}
+
+enum Stage {
+    Connecting(Connecting, u64),
+    Greeting(TcpConnection, u64),
+    Up(Up),
+    Over,
+}
+
+struct Up {
+    link: Arc<FlowLink>,
+    decoder: LinkDecoder,
+    /// Until when the peer's `Bye` is waited for, once the run is over.
+    bye_ns: Option<u64>,
+    /// Waits for room to write.
+    full: bool,
+}
+
+impl Up {
+    fn new(link: Arc<FlowLink>) -> Self {
+        Self {
+            link,
+            decoder: LinkDecoder::new(),
+            bye_ns: None,
+            full: false,
+        }
     }
 }
 
-/// Sends a preamble and reads the answer.
-pub(crate) fn greet(
-    run: &Run,
-    connection: &TcpConnection,
-    preamble: &Preamble,
-    timeout: Duration,
-) -> Option<Answer> {
-    let bytes = preamble.encode();
-    // A fresh connection's send buffer holds far more than a preamble.
-    match connection.write(&bytes) {
-        Ok(Transfer::Moved(count)) if count == bytes.len() => {}
-        _ => return None,
+impl LinkTask {
+    fn connect(&mut self, connecting: Connecting, until_ns: u64, now_ns: u64) -> Option<Next> {
+        let connection = match connecting.finish().ok()? {
+            Ok(connection) => connection,
+            Err(connecting) => {
+                self.stage = Stage::Connecting(connecting, until_ns);
+                return (now_ns < until_ns).then_some(Next::Sockets(until_ns));
+            }
+        };
+        let preamble = Preamble::Link {
+            nonce: self.run.assignment.nonce,
+        };
+        let bytes = preamble.encode();
+        // A fresh connection's send buffer holds far more than a preamble.
+        match connection.write(&bytes) {
+            Ok(Transfer::Moved(count)) if count == bytes.len() => {}
+            _ => return None,
+        }
+        self.revision += 1;
+        self.stage = Stage::Greeting(connection, now_ns + DIAL_TIMEOUT_NS);
+        Some(Next::Again)
     }
-    let clock = &*run.config.clock;
-    let deadline_ns = clock.now_ns() + timeout.as_nanos() as u64;
-    if wait_readable(clock, connection, Some(&run.stop), deadline_ns) == Ready::Time {
-        return None;
-    }
-    let mut byte = [0];
-    match connection.read(&mut byte) {
-        Ok(Transfer::Moved(_)) => Answer::decode(byte[0]).ok(),
-        _ => None,
-    }
-}
 
-/// Starts the thread that reads a link. `None` if the host gives none.
-pub(crate) fn serve(run: &Arc<Run>, connection: TcpConnection) -> Option<Arc<FlowLink>> {
-    let link = Arc::new(FlowLink::new(connection));
-    let (of_thread, its_run) = (Arc::clone(&link), Arc::clone(run));
-    run.spawn_helper("weir-link", move || read(&its_run, &of_thread))
-        .ok()?;
-    Some(link)
-}
+    fn greet(&mut self, connection: TcpConnection, until_ns: u64, now_ns: u64) -> Option<Next> {
+        let mut byte = [0];
+        match connection.read(&mut byte) {
+            Ok(Transfer::Moved(_)) if Answer::decode(byte[0]) == Ok(Answer::Accepted) => {}
+            Ok(Transfer::WouldBlock) => {
+                self.stage = Stage::Greeting(connection, until_ns);
+                return (now_ns < until_ns).then_some(Next::Sockets(until_ns));
+            }
+            _ => return None,
+        }
+        let link = Arc::new(FlowLink::new(connection));
+        let _first = link.alarm.set(self.alarm.clone());
+        if let Some(key) = self.key.take() {
+            self.run.links.settle(&self.run, &key, Some(&link));
+        }
+        self.stage = Stage::Up(Up::new(link));
+        Some(Next::Again)
+    }
 
-/// Reads a link until its peer says `Bye` or closes it, or the run has ended.
-fn read(run: &Arc<Run>, link: &Arc<FlowLink>) {
-    let mut decoder = LinkDecoder::new();
-    let mut buffer = [0_u8; 4096];
-    let mut ended: Option<Instant> = None;
-    'link: loop {
-        let timeout = ended.map(|at| BYE_TIMEOUT.saturating_sub(at.elapsed()));
-        let mut fds = vec![PollFd::readable(&link.connection)];
-        if ended.is_none() {
-            fds.push(PollFd::readable(&run.end));
+    fn serve(&mut self, mut up: Up, now_ns: u64) -> Option<Next> {
+        if self.run.is_over() && up.bye_ns.is_none() {
+            up.bye_ns = Some(now_ns + BYE_TIMEOUT_NS);
+            up.link.send(&LinkMessage::Bye);
         }
-        if poll(&mut fds, timeout).is_err() {
-            break;
+        if !self.read(&mut up) || up.bye_ns.is_some_and(|bye_ns| now_ns >= bye_ns) {
+            up.link.broken.store(true, Ordering::Release);
         }
-        if fds.get(1).is_some_and(PollFd::is_readable) {
-            ended = Some(Instant::now());
-            link.send(&LinkMessage::Bye);
+        let unsent_ns = up.link.flush(now_ns);
+        if up.link.is_broken() {
+            self.run.notify();
+            return None;
         }
-        if fds[0].is_readable() {
-            match link.connection.read(&mut buffer) {
-                Ok(Transfer::Moved(count)) => decoder.push(&buffer[..count]),
-                Ok(Transfer::WouldBlock) => {}
-                Ok(Transfer::Closed) | Err(_) => break,
+        if up.full != unsent_ns.is_some() {
+            up.full = unsent_ns.is_some();
+            self.revision = self.revision.wrapping_add(1);
+        }
+        let until_ns = unsent_ns.into_iter().chain(up.bye_ns).min();
+        self.stage = Stage::Up(up);
+        Some(Next::Sockets(until_ns.unwrap_or(u64::MAX)))
+    }
+
+    /// Reads what is there; whether more may come.
+    fn read(&self, up: &mut Up) -> bool {
+        let mut buffer = [0_u8; 4096];
+        for _ in 0..READS {
+            match up.link.connection.read(&mut buffer) {
+                Ok(Transfer::Moved(count)) => up.decoder.push(&buffer[..count]),
+                Ok(Transfer::WouldBlock) => return true,
+                Ok(Transfer::Closed) | Err(_) => return false,
             }
             loop {
-                match decoder.next_message() {
-                    Ok(Some(LinkMessage::Bye)) => break 'link,
-                    Ok(Some(message)) => dispatch(run, link, message),
+                match up.decoder.next_message() {
+                    Ok(Some(LinkMessage::Bye)) => return false,
+                    Ok(Some(message)) => dispatch(&self.run, &up.link, message),
                     Ok(None) => break,
                     Err(error) => {
-                        tracing::warn!(%error, peer = %link.connection.peer_addr(), "flow link given up");
-                        break 'link;
+                        let peer = up.link.connection.peer_addr();
+                        tracing::warn!(%error, %peer, "flow link given up");
+                        return false;
                     }
                 }
             }
-        } else if ended.is_some_and(|at| at.elapsed() >= BYE_TIMEOUT) {
-            break;
+        }
+        true
+    }
+}
+
+impl Task for LinkTask {
+    fn step(&mut self, now_ns: u64, _scratch: &mut Scratch) -> Next {
+        let next = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Connecting(..) | Stage::Greeting(..) if self.run.is_over() => None,
+            Stage::Connecting(connecting, until_ns) => self.connect(connecting, until_ns, now_ns),
+            Stage::Greeting(connection, until_ns) => self.greet(connection, until_ns, now_ns),
+            Stage::Up(up) => self.serve(up, now_ns),
+            Stage::Over => None,
+        };
+        next.unwrap_or_else(|| {
+            if let Some(key) = self.key.take() {
+                self.run.links.settle(&self.run, &key, None);
+            }
+            Next::Done
+        })
+    }
+
+    fn sockets(&self, each: &mut dyn FnMut(BorrowedFd<'_>, Interest)) {
+        match &self.stage {
+            Stage::Connecting(connecting, _) => each(connecting.as_fd(), Interest::Writable),
+            Stage::Greeting(connection, _) => each(connection.as_fd(), Interest::Readable),
+            Stage::Up(up) if up.full => each(up.link.connection.as_fd(), Interest::Both),
+            Stage::Up(up) => each(up.link.connection.as_fd(), Interest::Readable),
+            Stage::Over => {}
         }
     }
-    link.broken.store(true, Ordering::Release);
-    run.notify();
+
+    fn revision(&self) -> u32 {
+        self.revision
+    }
 }
 
 fn dispatch(run: &Arc<Run>, link: &Arc<FlowLink>, message: LinkMessage) {

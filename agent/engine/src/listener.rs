@@ -21,7 +21,7 @@ use weir_wire::probe_header::LENGTH;
 use self::hello::{Heard, waiting_at};
 use crate::engine::{Event, FailureCode};
 use crate::link;
-use crate::run::Run;
+use crate::run::{Run, spawn};
 use crate::session::{Attached, Failure, Session, StreamSocket, answer_hello, attach_udp, failed};
 use crate::socket::{
     ListenRequest, PollFd, ReceiveBatch, ReceiveDetails, SocketError, TcpConnection, TcpListener,
@@ -166,7 +166,7 @@ pub(crate) fn serve(run: &Arc<Run>, bound: Vec<Bound>) {
     for each in bound {
         let its_run = Arc::clone(run);
         let body = move || Listener::new(&its_run, each).serve();
-        if let Err(error) = run.spawn_helper("weir-listen", body) {
+        if let Err(error) = spawn(None, "weir-listen", body).map(|thread| run.keep(thread)) {
             tracing::error!(%error, "no thread for the listener; its sessions will not start");
         }
     }

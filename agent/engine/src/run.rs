@@ -1,27 +1,32 @@
 //! A run: what its threads share, and the thread that starts and ends them.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use weir_common::assignment::Assignment;
 use weir_common::id::SessionId;
 
-use crate::engine::{EngineConfig, EngineError, Event, FailureCode, Sink};
+use crate::cpus::CpuList;
+use crate::drive::Crew;
+use crate::engine::{EngineConfig, EngineError, Event, Sink};
 use crate::link::LinkTable;
 use crate::listener::{self, Listeners};
-use crate::session::{self, Session};
-use crate::socket::Waker;
+use crate::session::{Life, Session};
+use crate::socket::{Waker, pin_thread};
 
 /// A traffic thread keeps its buffers on the heap; 256 KiB is several times what
 /// it uses, and lets thousands of them fit a small host.
 const STACK_BYTES: usize = 256 << 10;
 
-/// How often the run looks for manifests whose totals will not come any more.
-const EXPIRE_EVERY: Duration = Duration::from_millis(200);
+/// Streams for which one more thread of the crew is worth its memory.
+const STREAMS_A_WORKER: u64 = 32;
+
+/// Threads of the crew at most: what is left of the CPUs is for fast streams.
+const WORKERS_MAX: usize = 4;
 
 /// What the threads of a run share.
 pub(crate) struct Run {
@@ -29,15 +34,19 @@ pub(crate) struct Run {
     pub(crate) assignment: Arc<Assignment>,
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) sessions: Vec<Arc<Session>>,
+    /// Where a session is in `sessions`.
+    by_number: HashMap<SessionId, usize>,
     pub(crate) links: LinkTable,
-    /// Woken when T0 is known.
-    pub(crate) start: Waker,
+    /// The threads that drive sessions, links and slow streams.
+    pub(crate) crew: Crew,
     /// Woken by a stop.
     pub(crate) stop: Waker,
     /// Woken when every session has ended.
     pub(crate) end: Waker,
+    cpus: Cpus,
     t0_ns: OnceLock<u64>,
     stopped: OnceLock<(u64, String)>,
+    over: AtomicBool,
     finished: AtomicBool,
     progress: Mutex<Progress>,
     changed: Condvar,
@@ -46,8 +55,82 @@ pub(crate) struct Run {
 /// What the run's own thread waits for.
 #[derive(Debug, Default)]
 struct Progress {
-    sessions_left: usize,
-    helpers: Vec<JoinHandle<()>>,
+    /// Sessions and streams that are not over.
+    traffic: usize,
+    /// Links that are not over.
+    links: usize,
+    /// Listeners, and streams with a thread of their own.
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The CPUs that threads are kept to, in turn.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cpus {
+    list: Option<CpuList>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Cpus {
+    pub(crate) fn new(list: Option<CpuList>) -> Self {
+        Self {
+            list,
+            next: Arc::default(),
+        }
+    }
+
+    /// The CPU of the next thread; `None` where threads run on any.
+    fn next(&self) -> Option<usize> {
+        let list = self.list.as_ref()?.as_slice();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        list.get(turn % list.len().max(1)).copied()
+    }
+
+    fn count(&self) -> usize {
+        match &self.list {
+            Some(list) => list.as_slice().len(),
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// Something of a run that is not over while this lives.
+#[derive(Debug)]
+pub(crate) struct Part {
+    run: Arc<Run>,
+    of: fn(&mut Progress) -> &mut usize,
+}
+
+impl Part {
+    /// A session, or a stream of one.
+    pub(crate) fn traffic(run: &Arc<Run>) -> Self {
+        Self::new(run, |progress| &mut progress.traffic)
+    }
+
+    /// A link.
+    pub(crate) fn link(run: &Arc<Run>) -> Self {
+        Self::new(run, |progress| &mut progress.links)
+    }
+
+    fn new(run: &Arc<Run>, of: fn(&mut Progress) -> &mut usize) -> Self {
+        *of(&mut run.lock()) += 1;
+        Self {
+            run: Arc::clone(run),
+            of,
+        }
+    }
+}
+
+impl Clone for Part {
+    fn clone(&self) -> Self {
+        Self::new(&self.run, self.of)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        *(self.of)(&mut self.run.lock()) -= 1;
+        self.run.changed.notify_all();
+    }
 }
 
 impl fmt::Debug for Run {
@@ -68,27 +151,41 @@ impl RunHandle {
     /// Starts the run's threads.
     pub(crate) fn begin(
         config: &EngineConfig,
+        cpus: &Cpus,
         assignment: Arc<Assignment>,
         sink: Arc<dyn Sink>,
     ) -> Result<Self, EngineError> {
         let session = |spec: &_| Arc::new(Session::new(&assignment, Clone::clone(spec), &sink));
+        let (stop, end) = (Waker::new()?, Waker::new()?);
+        let workers = (streams(&assignment) / STREAMS_A_WORKER + 1) as usize;
+        let workers = workers.min(WORKERS_MAX).min(cpus.count()).max(1);
+        let of_workers: Vec<_> = (0..workers).map(|_| cpus.next()).collect();
+        let (crew, workers) = Crew::start(&of_workers, &config.clock)?;
+        let numbers = assignment.sessions.iter().map(|spec| spec.session);
         let run = Arc::new(Run {
             config: config.clone(),
             sessions: assignment.sessions.iter().map(session).collect(),
+            by_number: numbers.zip(0..).collect(),
             links: LinkTable::default(),
-            start: Waker::new()?,
-            stop: Waker::new()?,
-            end: Waker::new()?,
+            crew,
+            stop,
+            end,
+            cpus: cpus.clone(),
             t0_ns: OnceLock::new(),
             stopped: OnceLock::new(),
+            over: AtomicBool::new(false),
             finished: AtomicBool::new(false),
-            progress: Mutex::new(Progress::default()),
+            progress: Mutex::default(),
             changed: Condvar::new(),
             assignment,
             sink,
         });
         let of_thread = Arc::clone(&run);
-        spawn("weir-run", move || conduct(&of_thread)).map_err(EngineError::Thread)?;
+        let conductor = spawn(None, "weir-run", move || conduct(&of_thread, workers));
+        if let Err(error) = conductor {
+            run.crew.close();
+            return Err(EngineError::Thread(error));
+        }
         Ok(Self { run })
     }
 
@@ -122,7 +219,6 @@ impl RunHandle {
     /// first call counts. Sessions that are not ready by then fail.
     pub fn start(&self, t0_mono_ns: u64) {
         let _known = self.run.t0_ns.set(t0_mono_ns);
-        self.run.start.wake();
         self.run.notify();
     }
 
@@ -169,124 +265,112 @@ impl Run {
         self.stopped.get().map(|(_, reason)| reason.clone())
     }
 
+    /// Whether every session has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
     /// A session by the number that both ends have for it.
     pub(crate) fn session(&self, number: SessionId) -> Option<&Arc<Session>> {
-        self.sessions
-            .iter()
-            .find(|session| session.spec.session == number)
+        self.by_number.get(&number).map(|at| &self.sessions[*at])
+    }
+
+    /// Streams of all its sessions.
+    pub(crate) fn streams(&self) -> u64 {
+        streams(&self.assignment)
+    }
+
+    /// The CPU of the next stream with a thread of its own.
+    pub(crate) fn next_cpu(&self) -> Option<usize> {
+        self.cpus.next()
     }
 
     pub(crate) fn emit(&self, event: Event) {
         self.sink.event(self.assignment.run, event);
     }
 
-    /// Lets every waiting session look again.
+    /// Lets every task look again.
     pub(crate) fn notify(&self) {
-        for session in &self.sessions {
-            session.notify();
+        self.crew.look_all();
+    }
+
+    /// Keeps a thread, to be joined at the end.
+    pub(crate) fn keep(&self, thread: JoinHandle<()>) {
+        self.lock().threads.push(thread);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `done`.
+    fn wait(&self, done: impl Fn(&Progress) -> bool) {
+        let mut progress = self.lock();
+        while !done(&progress) {
+            let waited = self.changed.wait(progress);
+            progress = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        self.changed.notify_all();
-    }
-
-    /// Starts a thread that the run joins at its end.
-    pub(crate) fn spawn_helper(
-        &self,
-        name: &str,
-        body: impl FnOnce() + Send + 'static,
-    ) -> io::Result<()> {
-        let thread = spawn(name, body)?;
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.helpers.push(thread);
-        Ok(())
-    }
-
-    fn session_ended(&self) {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.sessions_left = progress.sessions_left.saturating_sub(1);
-        drop(progress);
-        self.changed.notify_all();
     }
 }
 
-/// Starts a thread with a small stack.
+/// Streams of all sessions.
+fn streams(assignment: &Assignment) -> u64 {
+    let of_sessions = assignment.sessions.iter();
+    of_sessions.map(|session| session.tags.len() as u64).sum()
+}
+
+/// Starts a thread with a small stack, kept to a CPU or to none.
 pub(crate) fn spawn(
+    cpu: Option<usize>,
     name: &str,
     body: impl FnOnce() + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name(name.to_owned())
-        .stack_size(STACK_BYTES)
-        .spawn(body)
+        .stack_size(STACK_BYTES);
+    thread.spawn(move || {
+        // The list was tried when the engine was made; a host that takes CPUs away
+        // later lets the thread run where it still may.
+        if let Some(Err(error)) = cpu.map(|cpu| pin_thread(&[cpu])) {
+            tracing::warn!(%error, "a thread runs on any CPU");
+        }
+        body();
+    })
 }
 
 /// The life of a run.
-fn conduct(run: &Arc<Run>) {
+fn conduct(run: &Arc<Run>, workers: Vec<JoinHandle<()>>) {
     let Listeners { bound, failures } = listener::bind(run);
-    let mut failed = Vec::new();
+    let mut failed = vec![false; run.sessions.len()];
     for (at, failure) in failures {
         let spec = &run.sessions[at].spec;
-        let (session, end) = (spec.session, spec.end);
-        let (code, reason) = (failure.code, failure.reason);
         run.emit(Event::Failed {
-            session,
-            end,
-            code,
-            reason,
+            session: spec.session,
+            end: spec.end,
+            code: failure.code,
+            reason: failure.reason,
         });
-        failed.push(at);
+        failed[at] = true;
     }
     listener::serve(run, bound);
-    let sessions = run.sessions.iter().enumerate();
-    let live: Vec<_> = sessions
-        .filter(|(at, _)| !failed.contains(at))
-        .map(|(_, s)| s)
-        .collect();
-    run.progress
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .sessions_left = live.len();
-    let mut threads = Vec::new();
-    for session in live {
-        let (its_run, of_thread) = (Arc::clone(run), Arc::clone(session));
-        let body = move || {
-            session::live(&its_run, &of_thread);
-            its_run.session_ended();
-        };
-        match spawn(&format!("weir-{}", session.spec.session), body) {
-            Ok(thread) => threads.push(thread),
-            Err(error) => {
-                let (session, end) = (session.spec.session, session.spec.end);
-                let reason = format!("start a thread: {error} (raise `ulimit -u`)");
-                run.emit(Event::Failed {
-                    session,
-                    end,
-                    code: FailureCode::Bind,
-                    reason,
-                });
-                run.session_ended();
-            }
-        }
+    let sessions = run.sessions.iter().zip(failed);
+    for (session, _) in sessions.filter(|(_, failed)| !failed) {
+        let part = Part::traffic(run);
+        run.crew.add(|alarm, _| {
+            session.set_alarm(alarm.clone());
+            Box::new(Life::new(run, session, part))
+        });
     }
-    let mut progress = run.progress.lock().unwrap_or_else(PoisonError::into_inner);
-    while progress.sessions_left > 0 && !threads.iter().all(JoinHandle::is_finished) {
-        let waited = run.changed.wait_timeout(progress, EXPIRE_EVERY);
-        progress = waited.unwrap_or_else(PoisonError::into_inner).0;
-        for session in &run.sessions {
-            session.expire(run);
-        }
-    }
-    drop(progress);
-    join(threads);
+    run.wait(|progress| progress.traffic == 0);
+    run.over.store(true, Ordering::Release);
     run.end.wake();
-    loop {
-        let mut progress = run.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let helpers = std::mem::take(&mut progress.helpers);
-        drop(progress);
-        if helpers.is_empty() {
-            break;
-        }
-        join(helpers);
-    }
+    let threads = std::mem::take(&mut run.lock().threads);
+    join(threads);
+    // Only now can no listener bring another link.
+    run.notify();
+    run.wait(|progress| progress.links == 0);
+    run.crew.close();
+    join(workers);
     run.finished.store(true, Ordering::Release);
     run.emit(Event::Finished);
 }

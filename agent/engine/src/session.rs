@@ -1,5 +1,5 @@
-//! One end of one pair: its state, shared by its own threads, the listener, the
-//! link and the owner of the run.
+//! One end of one pair: its state, shared by its own task and streams, the listener,
+//! the link and the owner of the run.
 //!
 //! ```text
 //!  Preparing ──all streams and the link──► Ready ──T0──► Running ──► Ended
@@ -10,26 +10,30 @@
 //! have ended, and goes out when the receiver's totals have come over the link, or
 //! will not come any more.
 
+mod dial;
+mod life;
 mod prepare;
 mod start;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use weir_common::assignment::{Assignment, Kind, SessionSpec, SocketTraffic, Transport};
-use weir_common::record::{End, FlowClosed, PeerTotals};
+use weir_common::record::{End, Ending, FlowClosed, PeerTotals};
 use weir_wire::link::{LinkMessage, SegmentFinal, SegmentTotals};
 
+use crate::drive::Alarm;
 use crate::engine::{Event, FailureCode, Sink};
 use crate::link::FlowLink;
 use crate::meter::flow::{FlowKey, FlowMeter, StreamClosed};
 use crate::run::Run;
 use crate::socket::{TcpConnection, UdpSocket};
 
-pub(crate) use self::prepare::{answer_hello, attach_udp, describe, drain_control, failed};
-pub(crate) use self::start::{StreamContext, live};
+pub(crate) use self::life::Life;
+pub(crate) use self::prepare::{answer_hello, attach_udp, describe, failed};
+pub(crate) use self::start::StreamContext;
 
 /// How much longer than the linger a generator waits for the receiver's totals:
 /// what the receiver waits for the final count, and the way back.
@@ -49,6 +53,15 @@ pub(crate) enum StreamSocket {
     Udp(UdpSocket),
     /// Connected and greeted.
     Tcp(TcpConnection),
+}
+
+impl StreamSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Udp(socket) => socket.as_fd(),
+            Self::Tcp(connection) => connection.as_fd(),
+        }
+    }
 }
 
 /// A stream that is connected.
@@ -100,7 +113,10 @@ pub(crate) struct Session {
     /// One per segment.
     pub(crate) flows: Vec<FlowMeter>,
     state: Mutex<State>,
-    changed: Condvar,
+    /// Rouses the session's task.
+    alarm: OnceLock<Alarm>,
+    /// Streams that are not over.
+    streams_left: AtomicUsize,
     excluded: AtomicBool,
     same_clock: AtomicBool,
     /// Rises with every final count, so that receivers look only when there is one.
@@ -117,6 +133,8 @@ struct State {
     /// Why the listener could not have a connection as it was asked for.
     refused: Option<Failure>,
     link: Option<Arc<FlowLink>>,
+    /// There will be no link.
+    link_lost: bool,
     tuples: Vec<String>,
     /// Final counts by segment and stream.
     finals: Vec<Vec<Option<SegmentFinal>>>,
@@ -150,6 +168,7 @@ impl Session {
             accepting: !spec.dials,
             refused: None,
             link: None,
+            link_lost: false,
             tuples: Vec::new(),
             finals: vec![vec![None; streams]; segments],
             closings: (0..segments).map(|_| Closing::default()).collect(),
@@ -158,7 +177,8 @@ impl Session {
             flows: spec.segments.iter().map(flow).collect(),
             spec,
             state: Mutex::new(state),
-            changed: Condvar::new(),
+            alarm: OnceLock::new(),
+            streams_left: AtomicUsize::new(0),
             excluded: AtomicBool::new(false),
             same_clock: AtomicBool::new(false),
             finals_version: AtomicU32::new(0),
@@ -175,21 +195,50 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a change, at most so long.
-    fn wait<'a>(&self, state: MutexGuard<'a, State>, timeout: Duration) -> MutexGuard<'a, State> {
-        let result = self.changed.wait_timeout(state, timeout);
-        result.unwrap_or_else(PoisonError::into_inner).0
+    /// The alarm of the session's task; before the task begins.
+    pub(crate) fn set_alarm(&self, alarm: Alarm) {
+        let _only_once = self.alarm.set(alarm);
     }
 
-    /// Wakes whoever waits for a change, to look at the run again.
+    /// Lets the session's task look at what changed.
     pub(crate) fn notify(&self) {
-        self.changed.notify_all();
+        if let Some(alarm) = self.alarm.get() {
+            alarm.ring();
+        }
     }
 
     /// The peer listens on `port`.
     pub(crate) fn set_target(&self, port: u16) {
         self.lock().target.get_or_insert(port);
         self.notify();
+    }
+
+    fn target(&self) -> Option<u16> {
+        self.lock().target
+    }
+
+    fn set_tuples(&self, tuples: Vec<String>) {
+        self.lock().tuples = tuples;
+    }
+
+    /// Takes in no more streams, and closes those that it has.
+    fn give_up(&self) {
+        let mut state = self.lock();
+        state.accepting = false;
+        state.streams.iter_mut().for_each(|stream| *stream = None);
+    }
+
+    fn streams_begin(&self, streams: usize) {
+        self.streams_left.store(streams, Ordering::Release);
+    }
+
+    fn stream_ended(&self) {
+        self.streams_left.fetch_sub(1, Ordering::AcqRel);
+        self.notify();
+    }
+
+    fn streams_left(&self) -> usize {
+        self.streams_left.load(Ordering::Acquire)
     }
 
     /// Not to be started: its other end failed.
@@ -212,6 +261,18 @@ impl Session {
         self.same_clock.store(same_clock, Ordering::Release);
         self.lock().link = Some(Arc::clone(link));
         self.notify();
+    }
+
+    /// There will be no link.
+    pub(crate) fn link_lost(&self) {
+        self.lock().link_lost = true;
+        self.notify();
+    }
+
+    /// Whether a link may still come up.
+    fn awaits_link(&self) -> bool {
+        let state = self.lock();
+        state.link.is_none() && !state.link_lost
     }
 
     /// The link, while something can still come over it.
@@ -337,7 +398,7 @@ impl Session {
             };
             let until_ns = run.config.clock.now_ns() + run.assignment.linger_ns + patience_ns;
             state.closings[segment].waiting = Some((Box::new(manifest), until_ns));
-            self.settle(run, &mut state);
+            self.settle_in(run, &mut state);
         }
         drop(state);
         self.notify();
@@ -383,28 +444,46 @@ impl Session {
             return;
         }
         closing.totals = Some(peer);
-        self.settle(run, &mut state);
+        self.settle_in(run, &mut state);
         drop(state);
         self.notify();
     }
 
-    /// Sends the manifests whose totals have come or will not come.
-    pub(crate) fn expire(&self, run: &Run) {
-        self.settle(run, &mut self.lock());
+    /// Closes what a stream left unclosed that broke off.
+    fn close_unclosed(&self, run: &Run) {
+        for (at, (flow, segment)) in self.flows.iter().zip(&self.spec.segments).enumerate() {
+            for stream in flow.unclosed() {
+                let reason = "the agent's own error: see its log".to_owned();
+                let start_ns = segment.start_ns + segment.warmup_ns;
+                let closed = StreamClosed::new(Ending::Failed { reason }, start_ns, 0);
+                self.close_stream(run, at, stream, closed);
+            }
+        }
     }
 
-    fn settle(&self, run: &Run, state: &mut State) {
+    /// Sends the manifests whose totals have come or will not come. Until when others
+    /// wait at most; `None` when all have gone out.
+    fn settle(&self, run: &Run) -> Option<u64> {
+        self.settle_in(run, &mut self.lock())
+    }
+
+    fn settle_in(&self, run: &Run, state: &mut State) -> Option<u64> {
         let now_ns = run.config.clock.now_ns();
         let linked = state.link.as_ref().is_some_and(|link| !link.is_broken());
         let stopped_ns = run
             .stopped_ns()
             .map(|at_ns| at_ns + STOP_DRAIN_NS + STOP_DRAIN_NS / 4);
+        let mut wake_ns = None;
         for (closing, flow) in state.closings.iter_mut().zip(&self.flows) {
             let Some((_, until_ns)) = &closing.waiting else {
+                if !closing.done {
+                    wake_ns = wake_ns.or(Some(u64::MAX));
+                }
                 continue;
             };
             let deadline_ns = stopped_ns.map_or(*until_ns, |stop_ns| stop_ns.min(*until_ns));
             if closing.totals.is_none() && linked && now_ns < deadline_ns {
+                wake_ns = Some(wake_ns.map_or(deadline_ns, |ns: u64| ns.min(deadline_ns)));
                 continue;
             }
             if let Some((mut manifest, _)) = closing.waiting.take() {
@@ -413,17 +492,6 @@ impl Session {
                 flow.emit_closed(*manifest);
             }
         }
-    }
-
-    /// Waits until every manifest has gone out.
-    fn await_closings(&self, run: &Run) {
-        let mut state = self.lock();
-        loop {
-            self.settle(run, &mut state);
-            if state.closings.iter().all(|closing| closing.done) {
-                return;
-            }
-            state = self.wait(state, Duration::from_millis(100));
-        }
+        wake_ns
     }
 }

@@ -10,7 +10,8 @@
 //!   call with kernel stamps, split back into datagrams where the kernel bundled
 //!   them (GRO).
 //! - [`TcpConnection`], [`TcpListener`], [`TcpInfo`].
-//! - [`poll`], [`Waker`], [`wait_until`]: waiting, and ending a wait.
+//! - [`poll`], [`Waker`], [`wait_until`]: waiting, and ending a wait. [`Epoll`],
+//!   [`Bell`]: the same for many sockets on one thread.
 //! - [`SocketProvider`]: where sockets come from, so that a privileged helper can
 //!   hand them in.
 //!
@@ -19,6 +20,7 @@
 //! its newer fields `None`.
 
 mod control;
+mod epoll;
 mod error;
 mod marks;
 mod poll;
@@ -31,6 +33,7 @@ mod tcp_info;
 mod thread;
 mod udp;
 
+pub use self::epoll::{Bell, Epoll, Interest, Tokens};
 pub use self::error::SocketError;
 pub use self::poll::{PollFd, Waker, Woke, poll, wait_until};
 pub use self::probe::{BundleSupport, bundle_support, congestion_controls};
@@ -39,10 +42,11 @@ pub use self::provider::{
 };
 pub use self::receive::{BUNDLE_BYTES, Datagram, ReceiveBatch, ReceiveDetails};
 pub use self::sys::{lend_to_pipe, monotonic_ns, realtime_ns, sleep_until_monotonic};
-pub use self::tcp::{TcpConnection, TcpListener, TcpOptions, Transfer};
+pub use self::tcp::{Connecting, TcpConnection, TcpListener, TcpOptions, Transfer};
 pub use self::tcp_info::TcpInfo;
 pub use self::thread::{
-    parse_run_queue_wait, run_queue_wait_ns, set_timer_slack_ns, thread_cpu_ns,
+    parse_run_queue_wait, pin_thread, raise_descriptor_limit, run_queue_wait_ns,
+    set_timer_slack_ns, thread_cpu_ns, thread_cpus,
 };
 pub use self::udp::{
     BufferSize, BundleOutcome, MAX_SEGMENTS, QueuedErrors, Refusal, SendOutcome, UdpSocket,

@@ -110,6 +110,10 @@ pub struct DataPath {
     pub setup_us: Option<u64>,
     /// Name of the random generator behind the schedule.
     pub rng: Option<String>,
+    /// Whether its streams have threads of their `own` or `shared` ones.
+    pub thread: Option<String>,
+    /// The CPUs that those threads are kept to, as `0-3,6`; `None` = any.
+    pub cpus: Option<String>,
 }
 
 /// What the other end said in the flow's own closing exchange, over the flow link.

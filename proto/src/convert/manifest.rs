@@ -106,6 +106,8 @@ impl TryFrom<&pb::DataPath> for DataPath {
             mss: optional_count("mss", message.mss)?,
             setup_us: optional_count("setup_us", message.setup_us)?,
             rng: word("rng", message.rng.as_ref())?,
+            thread: word("thread", message.thread.as_ref())?,
+            cpus: word("cpus", message.cpus.as_ref())?,
         })
     }
 }
@@ -123,6 +125,8 @@ impl From<&DataPath> for pb::DataPath {
             mss: value.mss,
             setup_us: value.setup_us,
             rng: word(value.rng.as_ref()),
+            thread: word(value.thread.as_ref()),
+            cpus: word(value.cpus.as_ref()),
         }
     }
 }

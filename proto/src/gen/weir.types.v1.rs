@@ -308,6 +308,12 @@ pub struct DataPath {
     /// Random generator's name.
     #[prost(string, optional, tag = "9")]
     pub rng: ::core::option::Option<::prost::alloc::string::String>,
+    /// Thread of the stream: "own", or "shared" with other slow ones.
+    #[prost(string, optional, tag = "10")]
+    pub thread: ::core::option::Option<::prost::alloc::string::String>,
+    /// CPUs that the threads of the flow's streams are kept to, as "0-3,6"; not set = any.
+    #[prost(string, optional, tag = "11")]
+    pub cpus: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// How a flow ended.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -70,10 +70,10 @@ impl Generator {
             ..DataPath::default()
         };
         let stream = Stream {
-            context,
             connection,
             position: 0,
-            host: HostMeter::new(),
+            host: context.host_meter(),
+            context,
             info: Sampled::default(),
             wake_ns: None,
             full_ns: None,
@@ -167,6 +167,10 @@ impl drive::Stream for Generator {
 
     fn socket(&self) -> BorrowedFd<'_> {
         self.stream.connection.as_fd()
+    }
+
+    fn host(&mut self) -> &mut HostMeter {
+        &mut self.stream.host
     }
 }
 

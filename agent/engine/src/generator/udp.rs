@@ -15,7 +15,7 @@ use crate::arrival::{Departures, Packet, schedule};
 use crate::drive::{self, Next, Scratch};
 use crate::meter::host::HostMeter;
 use crate::meter::sending::{Fate, RowEnd, SendMeter};
-use crate::pacer::{Action, AllOut, AllOutAction, Departure, Limits, Pacer, PacketSize, Precision};
+use crate::pacer::{Action, AllOut, AllOutAction, Departure, Limits, Pacer, PacketSize};
 use crate::session::StreamContext;
 use crate::socket::{BundleOutcome, Refusal, SendOutcome, UdpSocket, max_bundle};
 
@@ -60,12 +60,12 @@ impl Generator {
         let most = if all_out { max_bundle(traffic.size) } else { 1 };
         let payload = payload(traffic.size as usize * most as usize);
         let stream = Stream {
-            context,
             socket,
             gso,
             payload,
             sequence: 0,
-            host: HostMeter::new(),
+            host: context.host_meter(),
+            context,
             buffer,
             wake_ns: None,
             full_ns: None,
@@ -174,13 +174,8 @@ impl drive::Stream for Generator {
         self.stream.socket.as_fd()
     }
 
-    fn precision(&self) -> Precision {
-        let traffic = self.stream.context.session.traffic();
-        match (traffic.rate, traffic.spin_ns) {
-            (Rate::Max, _) => Precision::Sleep,
-            (_, 0) => Precision::Learned,
-            (_, spin_ns) => Precision::Spin(spin_ns),
-        }
+    fn host(&mut self) -> &mut HostMeter {
+        &mut self.stream.host
     }
 }
 

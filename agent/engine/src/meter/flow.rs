@@ -11,6 +11,7 @@ use weir_common::record::{
 use weir_common::stats::{Histogram, JitterWindow};
 
 use super::interval::Span;
+use crate::cpus::CpuList;
 use crate::engine::{Event, Sink};
 
 /// What one stream saw in one row.
@@ -171,6 +172,14 @@ impl FlowMeter {
         self.release(&mut state);
         let all = state.streams.iter().all(|stream| stream.closed);
         all.then(|| self.manifest(&mut state))
+    }
+
+    /// The streams that have not closed.
+    pub(crate) fn unclosed(&self) -> Vec<u16> {
+        let state = self.lock();
+        let streams = state.streams.iter().zip(0..);
+        let open = streams.filter(|(stream, _)| !stream.closed);
+        open.map(|(_, number)| number).collect()
     }
 
     /// Sends a manifest, after everything else of the flow.
@@ -402,6 +411,7 @@ impl AddStream for FlowClosed {
         } else {
             self.path.buffer_bytes = self.path.buffer_bytes.min(stream.path.buffer_bytes);
             self.path.setup_us = self.path.setup_us.max(stream.path.setup_us);
+            self.path.cpus = both_lists(self.path.cpus.take(), stream.path.cpus.as_deref());
         }
         for warning in &stream.warnings {
             if !self.warnings.iter().any(|known| known == warning) {
@@ -414,6 +424,15 @@ impl AddStream for FlowClosed {
             sum.bytes += peer.bytes;
         }
     }
+}
+
+/// The CPUs of either list.
+fn both_lists(ours: Option<String>, theirs: Option<&str>) -> Option<String> {
+    let (Some(ours), Some(theirs)) = (&ours, theirs) else {
+        return ours.or_else(|| theirs.map(ToOwned::to_owned));
+    };
+    let both: CpuList = format!("{ours},{theirs}").parse().ok()?;
+    Some(both.to_string())
 }
 
 impl std::fmt::Debug for FlowMeter {

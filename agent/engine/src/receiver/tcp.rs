@@ -56,10 +56,10 @@ impl Receiver {
         let interval_ns = context.run.assignment.interval_ns;
         Self {
             meter: ByteMeter::new(context.segments().to_vec(), interval_ns),
-            context,
             connection,
             finals: Finals::default(),
-            host: HostMeter::new(),
+            host: context.host_meter(),
+            context,
             ended: None,
             path,
             wake_ns: None,
@@ -106,6 +106,10 @@ impl drive::Stream for Receiver {
 
     fn socket(&self) -> BorrowedFd<'_> {
         self.connection.as_fd()
+    }
+
+    fn host(&mut self) -> &mut HostMeter {
+        &mut self.host
     }
 }
 

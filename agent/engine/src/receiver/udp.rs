@@ -78,7 +78,7 @@ impl Receiver {
             gro,
             meter,
             finals: Finals::default(),
-            host: HostMeter::new(),
+            host: context.host_meter(),
             offset: realtime_offset(context.clock()),
             offset_read_ns: context.now_ns(),
             clock_step_ns: 0,
@@ -140,6 +140,10 @@ impl drive::Stream for Receiver {
 
     fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    fn host(&mut self) -> &mut HostMeter {
+        &mut self.host
     }
 }
 

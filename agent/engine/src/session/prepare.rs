@@ -2,41 +2,19 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use weir_common::assignment::{Family, Marking, Peer, Rate, Transport};
+use weir_common::assignment::{Family, Marking, Peer, Rate};
 use weir_common::record::End;
-use weir_wire::handshake::{Answer, Preamble};
 use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind};
 
+use super::life::Dialled;
 use super::{Attached, Failure, Session, StreamSocket};
 use crate::engine::FailureCode;
-use crate::link::{LINK_TIMEOUT, attachment, greet};
+use crate::link::LINK_PATIENCE_NS;
 use crate::run::Run;
 use crate::socket::{
-    ReceiveBatch, ReceiveDetails, SendOutcome, SocketError, StreamRequest, TcpConnection,
-    TcpOptions, UdpRequest, UdpSocket,
+    ReceiveBatch, ReceiveDetails, SendOutcome, SocketError, TcpOptions, UdpSocket,
 };
-use crate::wait::{Ready, wait_readable, wait_until};
-
-/// Time between two hellos.
-const HELLO_EVERY: Duration = Duration::from_millis(200);
-
-/// Hellos to one address before the peer's next address is tried. A peer's only
-/// address is asked from one socket to the end: the peer has given that socket its
-/// child, and would not know another.
-const HELLOS_PER_ADDRESS: u32 = 5;
-
-/// Time for one TCP connect: two retransmissions of the SYN (RFC 6298: 1 s, 2 s).
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// Time between two attempts that were refused.
-const RETRY_EVERY: Duration = Duration::from_millis(200);
-
-/// How much longer than `settle` an end waits for what the controller brings (the
-/// target's port) or the peer begins (its dialling).
-const PEER_GRACE: Duration = Duration::from_secs(30);
 
 /// Send buffer of a UDP generator, bytes (the kernel doubles it): with its own
 /// accounting of some 2.3 KiB for a 1400-byte packet it holds 3,600 of them, more
@@ -48,21 +26,6 @@ const SEND_BUFFER: usize = 4 << 20;
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 impl Session {
-    /// Connects all streams and the link, or says why not.
-    pub(super) fn prepare(&self, run: &Arc<Run>) -> Result<Vec<Attached>, Failure> {
-        let attached = if self.spec.dials {
-            self.dial(run)?
-        } else {
-            self.await_dialler(run)?
-        };
-        let tuples = attached
-            .iter()
-            .map(|stream| stream.tuple(self.spec.end))
-            .collect();
-        self.lock().tuples = tuples;
-        Ok(attached)
-    }
-
     /// Refuses to go on when the run or the session was given up, or T0 has come.
     pub(super) fn check_wanted(&self, run: &Run) -> Result<(), Failure> {
         if let Some(reason) = run.stop_reason() {
@@ -78,92 +41,50 @@ impl Session {
         Ok(())
     }
 
-    /// Waits for the listener to hand over every stream, then briefly for the link.
-    fn await_dialler(&self, run: &Run) -> Result<Vec<Attached>, Failure> {
-        let begun = Instant::now();
-        let patience = settle(run) + PEER_GRACE;
-        let mut complete: Option<Instant> = None;
+    /// How far the peer has come: hands over every stream once all are there and the
+    /// link is, or will not come (`complete_ns`: when the last one came).
+    pub(super) fn dialled(
+        &self,
+        run: &Run,
+        complete_ns: &mut Option<u64>,
+        now_ns: u64,
+    ) -> Result<Dialled, Failure> {
         let mut state = self.lock();
-        loop {
-            let refused = state.refused.take().map_or(Ok(()), Err);
-            if let Err(failure) = self.check_wanted(run).and(refused) {
-                state.accepting = false;
-                return Err(failure);
-            }
-            if complete.is_none() && state.streams.iter().all(Option::is_some) {
-                complete = Some(Instant::now());
-            }
-            let linked = state.link.is_some();
-            if complete.is_some_and(|at| linked || at.elapsed() > LINK_TIMEOUT) {
-                state.accepting = false;
-                return Ok(state.streams.iter_mut().filter_map(Option::take).collect());
-            }
-            if complete.is_none() && (begun.elapsed() > patience || run.is_past_t0()) {
-                state.accepting = false;
-                let reason = format!("nobody dialled within {} s", begun.elapsed().as_secs());
-                return Err(Failure::new(FailureCode::Unreachable, reason));
-            }
-            // A dialler whose answer was lost says hello again, to the child socket.
-            let end = self.spec.end;
-            for (stream, tag) in state.streams.iter_mut().zip(&self.spec.tags) {
-                if let Some(attached) = stream {
-                    drain_control(run, attached, *tag, end);
-                }
-            }
-            state = self.wait(state, Duration::from_millis(100));
+        if let Some(failure) = state.refused.take() {
+            return Err(failure);
         }
+        if complete_ns.is_none() && state.streams.iter().all(Option::is_some) {
+            *complete_ns = Some(now_ns);
+        }
+        let linked = state.link.is_some();
+        if complete_ns.is_some_and(|at_ns| linked || now_ns >= at_ns + LINK_PATIENCE_NS) {
+            state.accepting = false;
+            let streams = state.streams.iter_mut().filter_map(Option::take);
+            return Ok(Dialled::All(streams.collect()));
+        }
+        // A dialler whose answer was lost says hello again, to the child socket.
+        let mut some = false;
+        for (stream, tag) in state.streams.iter_mut().zip(&self.spec.tags) {
+            if let Some(attached) = stream {
+                some = true;
+                drain_control(run, attached, *tag, self.spec.end);
+            }
+        }
+        Ok(if some { Dialled::Some } else { Dialled::None })
     }
 
-    fn dial(&self, run: &Arc<Run>) -> Result<Vec<Attached>, Failure> {
-        let port = self.await_target(run)?;
-        let deadline = Instant::now() + settle(run);
-        let addresses = self.allowed_addresses(run, port)?;
-        let mut attached = Vec::with_capacity(self.spec.tags.len());
-        for tag in &self.spec.tags {
-            let stream = match self.traffic().transport {
-                Transport::Udp => self.dial_udp(run, *tag, &addresses, deadline)?,
-                Transport::Tcp => self.dial_tcp(run, *tag, &addresses, deadline)?,
-            };
-            attached.push(stream);
-        }
-        let Peer::Agent { name, .. } = &self.spec.peer else {
-            return Ok(attached);
-        };
-        let link = attached.first().and_then(|first| {
-            run.links
-                .obtain(run, name.as_str(), first.peer, self.spec.source_address)
-        });
-        if let Some(link) = link {
-            link.send(&attachment(run, self.spec.session));
-            // The answer tells whether the clocks are one.
-            let begun = Instant::now();
-            let mut state = self.lock();
-            while state.link.is_none() && !link.is_broken() && begun.elapsed() < LINK_TIMEOUT {
-                state = self.wait(state, Duration::from_millis(50));
-            }
-        }
-        Ok(attached)
-    }
-
-    fn await_target(&self, run: &Run) -> Result<u16, Failure> {
-        let begun = Instant::now();
-        let patience = settle(run) + PEER_GRACE;
-        let mut state = self.lock();
-        loop {
-            self.check_wanted(run)?;
-            if let Some(port) = state.target {
-                return Ok(port);
-            }
-            if begun.elapsed() > patience || run.is_past_t0() {
-                let reason = "the port of the peer did not become known";
-                return Err(Failure::new(FailureCode::Unreachable, reason));
-            }
-            state = self.wait(state, Duration::from_millis(500));
-        }
+    /// The source port of a stream at the end that dials; 0 = any.
+    pub(super) fn source_port(&self, stream: u16) -> u16 {
+        let first = self.spec.source_port;
+        first.map_or(0, |first| first.saturating_add(stream))
     }
 
     /// The peer's addresses of the asked family that the policy allows.
-    fn allowed_addresses(&self, run: &Run, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    pub(super) fn allowed_addresses(
+        &self,
+        run: &Run,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, Failure> {
         let Peer::Agent { addresses, name } = &self.spec.peer else {
             return Err(Failure::new(FailureCode::Bind, "the peer is no agent"));
         };
@@ -193,197 +114,6 @@ impl Session {
             return Err(Failure::new(FailureCode::Policy, refusal));
         }
         Ok(allowed)
-    }
-
-    fn dial_udp(
-        &self,
-        run: &Run,
-        tag: u32,
-        addresses: &[SocketAddr],
-        deadline: Instant,
-    ) -> Result<Attached, Failure> {
-        let begun = Instant::now();
-        let mut last = Failure::new(FailureCode::Unreachable, String::new());
-        let mut control = 0;
-        for peer in addresses.iter().cycle() {
-            let hellos = if addresses.len() == 1 {
-                u32::MAX
-            } else {
-                HELLOS_PER_ADDRESS
-            };
-            match self.greet_udp(run, tag, *peer, (hellos, deadline), &mut control) {
-                Ok(mut attached) => {
-                    attached.setup_us = Some(begun.elapsed().as_micros() as u64);
-                    attached.control_packets = control;
-                    return Ok(attached);
-                }
-                Err(failure) if failure.code == FailureCode::Bind => return Err(failure),
-                Err(failure) => last = failure,
-            }
-            self.check_wanted(run)?;
-            if Instant::now() >= deadline || run.is_past_t0() {
-                break;
-            }
-        }
-        Err(last)
-    }
-
-    /// Says hello to one address until it answers or the next one is to be tried.
-    fn greet_udp(
-        &self,
-        run: &Run,
-        tag: u32,
-        peer: SocketAddr,
-        (hellos, deadline): (u32, Instant),
-        control: &mut u64,
-    ) -> Result<Attached, Failure> {
-        let local = SocketAddr::new(self.spec.source_address.unwrap_or(unspecified(peer)), 0);
-        let request = UdpRequest {
-            local,
-            reuse: false,
-            interface: None,
-        };
-        let fd = run
-            .config
-            .sockets
-            .udp(&request)
-            .map_err(|error| failed(&error))?;
-        let socket = UdpSocket::from_fd(fd).map_err(|error| failed(&error))?;
-        let clock = &*run.config.clock;
-        let unanswered = Failure::new(
-            FailureCode::Unreachable,
-            format!(
-                "no answer from {peer}/udp within {} s",
-                settle(run).as_secs_f64()
-            ),
-        );
-        let mut problem = unanswered;
-        if let Err(error) = socket.connect(peer) {
-            let retry_ns = clock.now_ns() + HELLO_EVERY.as_nanos() as u64;
-            wait_until(clock, &run.stop, retry_ns);
-            return Err(failed(&error));
-        }
-        let mut attached = attach_udp(self, socket, peer).map_err(|error| failed(&error))?;
-        for attempt in 0..hellos {
-            self.check_wanted(run)?;
-            let now_ns = clock.now_ns();
-            let sent = send_control(&attached, tag, ProbeKind::Hello, u64::from(attempt), now_ns);
-            *control += u64::from(sent && self.spec.end == End::Tx);
-            let until_ns = now_ns + HELLO_EVERY.as_nanos() as u64;
-            while let StreamSocket::Udp(socket) = &attached.socket {
-                let ready = wait_readable(clock, socket, Some(&run.stop), until_ns);
-                if ready == Ready::Socket && socket.take_errors().icmp > 0 {
-                    problem = Failure::new(
-                        FailureCode::Refused,
-                        format!(
-                            "{peer}/udp is answered by ICMP unreachable: nothing listens there, or a filter rejects it"
-                        ),
-                    );
-                }
-                attached.control_packets = 0;
-                let answered = drain_control(run, &mut attached, tag, self.spec.end);
-                *control += attached.control_packets;
-                if answered {
-                    return Ok(attached);
-                }
-                if clock.now_ns() >= until_ns || run.stop_reason().is_some() {
-                    break;
-                }
-            }
-            if Instant::now() >= deadline || run.is_past_t0() {
-                break;
-            }
-        }
-        Err(problem)
-    }
-
-    fn dial_tcp(
-        &self,
-        run: &Run,
-        tag: u32,
-        addresses: &[SocketAddr],
-        deadline: Instant,
-    ) -> Result<Attached, Failure> {
-        let clock = &*run.config.clock;
-        let mut last = Failure::new(FailureCode::Unreachable, String::new());
-        for peer in addresses.iter().cycle() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            // With no settle at all there is still one attempt.
-            let timeout = left.max(HELLO_EVERY).min(CONNECT_TIMEOUT);
-            match self.greet_tcp(run, tag, *peer, timeout) {
-                Ok(attached) => return Ok(attached),
-                Err(failure) if matches!(failure.code, FailureCode::Bind | FailureCode::Policy) => {
-                    return Err(failure);
-                }
-                Err(failure) => last = failure,
-            }
-            self.check_wanted(run)?;
-            if Instant::now() >= deadline || run.is_past_t0() {
-                break;
-            }
-            wait_until(
-                clock,
-                &run.stop,
-                clock.now_ns() + RETRY_EVERY.as_nanos() as u64,
-            );
-        }
-        Err(last)
-    }
-
-    fn greet_tcp(
-        &self,
-        run: &Run,
-        tag: u32,
-        peer: SocketAddr,
-        timeout: Duration,
-    ) -> Result<Attached, Failure> {
-        let local = self
-            .spec
-            .source_address
-            .map(|address| SocketAddr::new(address, 0));
-        let request = StreamRequest {
-            remote: peer,
-            local,
-            interface: None,
-        };
-        let fd = run
-            .config
-            .sockets
-            .tcp_stream(&request)
-            .map_err(|error| failed(&error))?;
-        let begun = Instant::now();
-        let connection =
-            TcpConnection::connect(fd, peer, &self.tcp_options(), timeout, Some(&run.stop))
-                .map_err(|error| failed(&error))?;
-        let setup_us = begun.elapsed().as_micros() as u64;
-        match greet(run, &connection, &Preamble::Data { tag }, timeout) {
-            Some(Answer::Accepted) => Ok(Attached {
-                local: connection.local_addr(),
-                peer,
-                control_packets: 0,
-                setup_us: Some(setup_us),
-                buffer: None,
-                gro: false,
-                socket: StreamSocket::Tcp(connection),
-            }),
-            Some(Answer::Policy) => {
-                let reason = format!("{peer}/tcp: the peer's policy forbids this host");
-                Err(Failure::new(FailureCode::Policy, reason))
-            }
-            Some(Answer::Options) => {
-                let reason =
-                    format!("{peer}/tcp: that host cannot give what the flow asks of the socket");
-                Err(Failure::new(FailureCode::Bind, reason))
-            }
-            Some(answer) => {
-                let reason = format!("{peer}/tcp turned the connection away: {answer:?}");
-                Err(Failure::new(FailureCode::Refused, reason))
-            }
-            None => {
-                let reason = format!("{peer}/tcp accepted the connection and did not answer");
-                Err(Failure::new(FailureCode::Unreachable, reason))
-            }
-        }
     }
 
     /// What this session asks of its connections at this end. Buffers, segment size
@@ -478,7 +208,7 @@ pub(crate) fn answer_hello(socket: &UdpSocket, tag: u32, sequence: u64, now_ns: 
     send_header(socket, tag, ProbeKind::HelloAck, sequence, now_ns)
 }
 
-fn send_control(
+pub(super) fn send_control(
     attached: &Attached,
     tag: u32,
     kind: ProbeKind,
@@ -506,8 +236,9 @@ fn send_header(socket: &UdpSocket, tag: u32, kind: ProbeKind, sequence: u64, now
         )
 }
 
-fn settle(run: &Run) -> Duration {
-    Duration::from_nanos(run.assignment.settle_ns)
+/// The addresses of each stream.
+pub(super) fn tuples(streams: &[Attached], end: End) -> Vec<String> {
+    streams.iter().map(|stream| stream.tuple(end)).collect()
 }
 
 /// The wildcard address of the same family.

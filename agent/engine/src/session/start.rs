@@ -1,28 +1,31 @@
-//! A session's thread: prepares, waits for T0, is its own first stream, and sees
-//! the flows closed.
+//! The streams of a session from T0 on: each a task of the crew or a thread of its
+//! own.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
-use weir_common::assignment::{Segment, Transport};
+use weir_common::assignment::{Rate, Segment, SocketTraffic, Transport};
 use weir_common::record::{End, Ending};
 
-use super::{Attached, Failure, Session, StreamSocket, drain_control};
+use super::{Attached, Session, StreamSocket};
 use crate::clock::Clock;
-use crate::engine::{Event, FailureCode};
+use crate::drive::{self, Next, Scratch, Stream, Task};
 use crate::meter::flow::StreamClosed;
-use crate::run::{Run, spawn};
-use crate::socket::{PollFd, TcpConnection, Transfer, poll, set_timer_slack_ns};
-use crate::wait::wait_until;
-use crate::{drive, generator, receiver};
+use crate::meter::host::{Account, HostMeter};
+use crate::run::{Part, Run, spawn};
+use crate::socket::set_timer_slack_ns;
+use crate::{generator, receiver};
 
-/// How often a waiting session looks whether it was excluded.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A stream of at most so many departures a second shares a thread. Each costs some
+/// 10 us, so a hundred such streams on one thread still find it free half the time;
+/// a faster one would make the others late.
+const SHARED_PER_SECOND: u64 = 500;
 
-/// The rest of the wait for T0 is left to the streams' own threads.
-const THREADS_AHEAD_NS: u64 = 20_000_000;
+/// The same for a paced TCP stream, in bits a second: what arrives costs by its
+/// segments.
+const SHARED_TCP_BPS: u64 = 10_000_000;
 
-/// What a stream's thread works with.
+/// What a stream works with.
 #[derive(Debug)]
 pub(crate) struct StreamContext {
     pub(crate) run: Arc<Run>,
@@ -30,6 +33,10 @@ pub(crate) struct StreamContext {
     pub(crate) stream: u16,
     /// T0 on the host's monotonic clock, ns.
     pub(crate) t0_ns: u64,
+    /// The thread that it shares with others, if it does.
+    pub(crate) shared: Option<Arc<Account>>,
+    /// The CPU that its thread is kept to.
+    pub(crate) cpu: Option<usize>,
 }
 
 impl StreamContext {
@@ -59,6 +66,12 @@ impl StreamContext {
         &self.session.spec.segments
     }
 
+    /// A meter of what the host does to the stream; made on its own thread, if it has
+    /// one.
+    pub(crate) fn host_meter(&self) -> HostMeter {
+        HostMeter::new(self.shared.clone())
+    }
+
     /// How a flow ends that was not stopped in its time.
     pub(crate) fn ending(&self) -> Ending {
         match self.run.stop_reason() {
@@ -68,7 +81,10 @@ impl StreamContext {
     }
 
     /// Closes a segment of this stream.
-    pub(crate) fn close(&self, segment: usize, closed: StreamClosed) {
+    pub(crate) fn close(&self, segment: usize, mut closed: StreamClosed) {
+        let shared = self.shared.is_some();
+        closed.path.thread = Some(if shared { "shared" } else { "own" }.to_owned());
+        closed.path.cpus = self.cpu.map(|cpu| cpu.to_string());
         self.session
             .close_stream(&self.run, segment, self.stream, closed);
     }
@@ -82,154 +98,177 @@ impl StreamContext {
     }
 }
 
-/// The life of a session.
-pub(crate) fn live(run: &Arc<Run>, session: &Arc<Session>) {
-    let started = session.prepare(run).and_then(|mut streams| {
-        let tuples = streams
-            .iter()
-            .map(|stream| stream.tuple(session.spec.end))
-            .collect();
-        let (number, end) = (session.spec.session, session.spec.end);
-        let link = session.link().is_some();
-        run.emit(Event::Ready {
-            session: number,
-            end,
-            tuples,
-            link,
-        });
-        let t0_ns = session.await_t0(run, &mut streams)?;
-        Ok((streams, t0_ns))
+/// Whether a stream, one of `streams`, is slow enough to share a thread with others.
+/// The same at both ends: what is sent slowly also comes slowly.
+fn shares_thread(traffic: &SocketTraffic, streams: u64) -> bool {
+    let ramp = traffic.ramp.iter().map(|point| match traffic.rate {
+        Rate::BitsPerSecond(_) => Rate::BitsPerSecond(point.rate),
+        _ => Rate::MilliPacketsPerSecond(point.rate),
     });
-    match started {
-        Ok((streams, t0_ns)) => {
-            run_streams(run, session, streams, t0_ns);
-            session.await_closings(run);
+    let is_slow = |rate: Rate| match (rate, traffic.transport) {
+        (Rate::Max, _) => false,
+        (Rate::MilliPacketsPerSecond(rate), _) => rate <= SHARED_PER_SECOND * 1000 * streams,
+        (Rate::BitsPerSecond(rate), Transport::Udp) => {
+            rate / 8 <= SHARED_PER_SECOND * u64::from(traffic.size) * streams
         }
-        Err(Failure { code, reason }) => {
-            let (session, end) = (session.spec.session, session.spec.end);
-            run.emit(Event::Failed {
-                session,
-                end,
-                code,
-                reason,
-            });
+        (Rate::BitsPerSecond(rate), Transport::Tcp) => {
+            let writes = SHARED_PER_SECOND * u64::from(traffic.size) * streams;
+            rate <= SHARED_TCP_BPS * streams && (traffic.size == 0 || rate / 8 <= writes)
         }
-    }
-}
-
-impl Session {
-    /// Waits for T0, answering late hellos and watching the connections; returns T0
-    /// shortly before it comes.
-    fn await_t0(&self, run: &Run, streams: &mut [Attached]) -> Result<u64, Failure> {
-        loop {
-            self.check_wanted(run)?;
-            if let Some(t0_ns) = run.t0_ns() {
-                // All ends were ready before T0 was named, so no hello is under way;
-                // a datagram now may be payload of a generator whose clock is ahead.
-                wait_until(
-                    &*run.config.clock,
-                    &run.stop,
-                    t0_ns.saturating_sub(THREADS_AHEAD_NS),
-                );
-                self.check_wanted(run)?;
-                return Ok(t0_ns);
-            }
-            let mut fds = vec![PollFd::readable(&run.start), PollFd::readable(&run.stop)];
-            for stream in &*streams {
-                fds.push(match &stream.socket {
-                    StreamSocket::Udp(socket) => PollFd::readable(socket),
-                    StreamSocket::Tcp(connection) => PollFd::readable(connection),
-                });
-            }
-            let polled = poll(&mut fds, Some(LOOK_EVERY));
-            let ready: Vec<bool> = fds[2..].iter().map(PollFd::is_readable).collect();
-            if polled.is_err() {
-                let reason = "wait for T0: the host has no memory left for poll";
-                return Err(Failure::new(FailureCode::Broken, reason));
-            }
-            for ((stream, tag), ready) in streams.iter_mut().zip(&self.spec.tags).zip(ready) {
-                if ready && run.t0_ns().is_none() {
-                    serve_early(run, stream, *tag, self.spec.end)?;
-                }
-            }
+        (Rate::Arrival, _) => {
+            let mean = traffic.arrival.mean();
+            mean.is_some_and(|mean| mean.as_nanos() >= 1_000_000_000 / SHARED_PER_SECOND)
         }
-    }
-}
-
-/// Something came before T0 was named: a repeated hello, or the end of a connection.
-fn serve_early(run: &Run, stream: &mut Attached, tag: u32, end: End) -> Result<(), Failure> {
-    let StreamSocket::Tcp(connection) = &stream.socket else {
-        drain_control(run, stream, tag, end);
-        return Ok(());
     };
-    let Some(reason) = peek_end(connection) else {
-        return Ok(());
-    };
-    Err(Failure::new(
-        FailureCode::Broken,
-        format!("{}/tcp before T0: {reason}", stream.peer),
-    ))
+    // Who spins holds a CPU.
+    traffic.spin_ns == 0 && std::iter::once(traffic.rate).chain(ramp).all(is_slow)
 }
 
-/// Why a connection over which nothing may come yet is readable.
-fn peek_end(connection: &TcpConnection) -> Option<String> {
-    match connection.read(&mut [0]) {
-        Ok(Transfer::WouldBlock) => None,
-        Ok(Transfer::Closed) => Some("closed by the peer".to_owned()),
-        Ok(Transfer::Moved(_)) => Some("the peer sent data too early".to_owned()),
-        Err(error) => Some(super::prepare::describe(&error)),
-    }
-}
-
-/// Runs every stream, the first on the calling thread, and returns when all ended.
-fn run_streams(run: &Arc<Run>, session: &Arc<Session>, streams: Vec<Attached>, t0_ns: u64) {
-    let mut threads = Vec::new();
-    let mut own = None;
+/// Starts the streams of a session whose T0 is near.
+pub(super) fn launch(
+    run: &Arc<Run>,
+    session: &Arc<Session>,
+    streams: Vec<Attached>,
+    t0_ns: u64,
+    part: &Part,
+) {
+    session.streams_begin(streams.len());
+    let shares = shares_thread(session.traffic(), streams.len() as u64);
     for (number, attached) in streams.into_iter().enumerate() {
         let stream = number as u16;
-        let (run, session) = (Arc::clone(run), Arc::clone(session));
-        let context = StreamContext {
-            run,
-            session,
+        let ended = Ended {
+            session: Arc::clone(session),
+            _part: part.clone(),
+        };
+        let context = |shared: Option<&Arc<Account>>, cpu| StreamContext {
+            run: Arc::clone(run),
+            session: Arc::clone(session),
             stream,
             t0_ns,
+            shared: shared.cloned(),
+            cpu,
         };
-        if stream == 0 {
-            own = Some((context, attached));
+        if shares {
+            run.crew
+                .add(|_, account| task(context(Some(account), account.cpu()), attached, ended));
             continue;
         }
-        let (run, session) = (Arc::clone(&context.run), Arc::clone(&context.session));
-        let name = format!("weir-{}.{stream}", session.spec.session);
-        match spawn(&name, move || run_stream(context, attached)) {
-            Ok(thread) => threads.push(thread),
+        let cpu = run.next_cpu();
+        let (of_thread, its_run) = (context(None, cpu), Arc::clone(run));
+        let body = move || {
+            // Refused only by kernels that lack it; then timers are 50 us coarser.
+            let _coarser = set_timer_slack_ns(1);
+            with_stream(of_thread, attached, ended, Alone(&its_run));
+        };
+        let name = match stream {
+            0 => format!("weir-{}", session.spec.session),
+            _ => format!("weir-{}.{stream}", session.spec.session),
+        };
+        match spawn(cpu, &name, body) {
+            Ok(thread) => run.keep(thread),
             Err(error) => {
-                let reason = format!("start a thread: {error}");
-                StreamContext {
-                    run,
-                    session,
-                    stream,
-                    t0_ns,
-                }
-                .close_rest(0, &Ending::Failed { reason });
+                let reason = format!("start a thread: {error} (raise `ulimit -u`)");
+                context(None, cpu).close_rest(0, &Ending::Failed { reason });
             }
-        }
-    }
-    if let Some((context, attached)) = own {
-        run_stream(context, attached);
-    }
-    for thread in threads {
-        if thread.join().is_err() {
-            tracing::error!("a stream's thread panicked");
         }
     }
 }
 
-/// Runs a stream to its end on the calling thread.
-fn run_stream(context: StreamContext, attached: Attached) {
-    // Refused only by kernels that lack it; then timers are 50 us coarser.
-    let _coarser = set_timer_slack_ns(1);
-    let (run, end) = (Arc::clone(&context.run), context.session.spec.end);
-    let transport = context.session.traffic().transport;
+/// Tells the session that one of its streams is over, its socket closed.
+struct Ended {
+    session: Arc<Session>,
+    _part: Part,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.session.stream_ended();
+    }
+}
+
+/// A stream, and the word that it is over. Dropped in this order.
+struct Counted<S> {
+    stream: S,
+    _ended: Ended,
+}
+
+impl<S: Stream> Stream for Counted<S> {
+    #[inline]
+    fn step(&mut self, now_ns: u64, scratch: &mut Scratch) -> Next {
+        self.stream.step(now_ns, scratch)
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.socket()
+    }
+
+    fn host(&mut self) -> &mut HostMeter {
+        self.stream.host()
+    }
+}
+
+/// What becomes of a stream, whichever kind it is.
+trait Driver {
+    type Output;
+    fn drive(self, stream: impl Stream + 'static) -> Self::Output;
+    /// There is no stream after all.
+    fn nothing(self) -> Self::Output;
+}
+
+/// Runs it to its end on the calling thread.
+struct Alone<'a>(&'a Run);
+
+impl Driver for Alone<'_> {
+    type Output = ();
+
+    fn drive(self, mut stream: impl Stream + 'static) {
+        drive::alone(self.0, &mut stream);
+    }
+
+    fn nothing(self) {}
+}
+
+/// Makes it a task.
+struct Boxed;
+
+impl Driver for Boxed {
+    type Output = Box<dyn Task>;
+
+    fn drive(self, stream: impl Stream + 'static) -> Box<dyn Task> {
+        Box::new(stream)
+    }
+
+    fn nothing(self) -> Box<dyn Task> {
+        Box::new(Nothing)
+    }
+}
+
+/// A task that is over.
+struct Nothing;
+
+impl Task for Nothing {
+    fn step(&mut self, _now_ns: u64, _scratch: &mut Scratch) -> Next {
+        Next::Done
+    }
+
+    fn sockets(&self, _each: &mut dyn FnMut(BorrowedFd<'_>, crate::socket::Interest)) {}
+}
+
+fn task(context: StreamContext, attached: Attached, ended: Ended) -> Box<dyn Task> {
+    with_stream(context, attached, ended, Boxed)
+}
+
+/// Makes the state machine of a stream and gives it to its driver.
+fn with_stream<D: Driver>(
+    context: StreamContext,
+    attached: Attached,
+    ended: Ended,
+    driver: D,
+) -> D::Output {
+    let (end, transport) = (
+        context.session.spec.end,
+        context.session.traffic().transport,
+    );
     let Attached {
         socket,
         control_packets,
@@ -240,28 +279,29 @@ fn run_stream(context: StreamContext, attached: Attached) {
     } = attached;
     let udp = (control_packets, buffer, gro);
     match (socket, end, transport) {
-        (StreamSocket::Udp(socket), End::Tx, Transport::Udp) => {
-            let mut stream = generator::udp::Generator::new(context, socket, udp, setup_us);
-            drive::alone(&run, &mut stream);
-        }
-        (StreamSocket::Udp(socket), End::Rx, Transport::Udp) => {
-            let mut stream = receiver::udp::Receiver::new(context, socket, udp, setup_us);
-            drive::alone(&run, &mut stream);
-        }
-        (StreamSocket::Tcp(connection), End::Tx, Transport::Tcp) => {
-            let mut stream = generator::tcp::Generator::new(context, connection, setup_us);
-            drive::alone(&run, &mut stream);
-        }
-        (StreamSocket::Tcp(connection), End::Rx, Transport::Tcp) => {
-            let mut stream = receiver::tcp::Receiver::new(context, connection, setup_us);
-            drive::alone(&run, &mut stream);
-        }
+        (StreamSocket::Udp(socket), End::Tx, Transport::Udp) => driver.drive(Counted {
+            stream: generator::udp::Generator::new(context, socket, udp, setup_us),
+            _ended: ended,
+        }),
+        (StreamSocket::Udp(socket), End::Rx, Transport::Udp) => driver.drive(Counted {
+            stream: receiver::udp::Receiver::new(context, socket, udp, setup_us),
+            _ended: ended,
+        }),
+        (StreamSocket::Tcp(connection), End::Tx, Transport::Tcp) => driver.drive(Counted {
+            stream: generator::tcp::Generator::new(context, connection, setup_us),
+            _ended: ended,
+        }),
+        (StreamSocket::Tcp(connection), End::Rx, Transport::Tcp) => driver.drive(Counted {
+            stream: receiver::tcp::Receiver::new(context, connection, setup_us),
+            _ended: ended,
+        }),
         (_, _, transport) => {
             let reason = format!(
                 "a stream of another kind than {} was attached",
                 transport.as_str()
             );
             context.close_rest(0, &Ending::Failed { reason });
+            driver.nothing()
         }
     }
 }

@@ -5,6 +5,7 @@
     reason = "the project's only unsafe code; every block says why it is sound"
 )]
 
+pub(super) mod epoll;
 mod messages;
 mod splice;
 
@@ -113,6 +114,18 @@ pub(super) fn eventfd_add(fd: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: 8 bytes are read from a live u64.
     let wrote = unsafe { libc::write(fd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
     if wrote < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Sets an event counter back to 0.
+pub(super) fn eventfd_reset(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut count = 0_u64;
+    // SAFETY: 8 bytes are written to a live u64.
+    let read = unsafe { libc::read(fd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+    if read < 0 {
         Err(io::Error::last_os_error())
     } else {
         Ok(())

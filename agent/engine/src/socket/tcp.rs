@@ -180,6 +180,38 @@ fn went_away(error: &io::Error) -> bool {
     )
 }
 
+/// A connection that is being made; it turns writable when that is done, well or ill.
+#[derive(Debug)]
+pub struct Connecting {
+    socket: Socket,
+    peer: SocketAddr,
+    options: TcpOptions,
+}
+
+impl Connecting {
+    /// The connection, if it is there; otherwise this again, to be asked later.
+    pub fn finish(self) -> Result<Result<TcpConnection, Self>, SocketError> {
+        let peer = self.peer;
+        let pending = self.socket.take_error().describe("connect to", || peer)?;
+        if let Some(error) = pending {
+            return Err(error).describe("connect to", || peer);
+        }
+        match self.socket.peer_addr() {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => return Ok(Err(self)),
+            result => result.describe("connect to", || peer)?,
+        };
+        let connection = TcpConnection::adopt(self.socket, peer)?;
+        connection.check_mss(&self.options)?;
+        Ok(Ok(connection))
+    }
+}
+
+impl AsFd for Connecting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// A connected, non-blocking TCP socket.
 #[derive(Debug)]
 pub struct TcpConnection {
@@ -198,6 +230,19 @@ impl TcpConnection {
         timeout: Duration,
         stop: Option<&Waker>,
     ) -> Result<Self, SocketError> {
+        let connecting = Self::begin(fd, peer, options)?;
+        finish_connect(&connecting.socket, peer, timeout, stop)?;
+        let connection = Self::adopt(connecting.socket, peer)?;
+        connection.check_mss(options)?;
+        Ok(connection)
+    }
+
+    /// Begins to connect the socket `fd` to `peer`, without waiting.
+    pub fn begin(
+        fd: OwnedFd,
+        peer: SocketAddr,
+        options: &TcpOptions,
+    ) -> Result<Connecting, SocketError> {
         let socket = Socket::from(fd);
         socket
             .set_nonblocking(true)
@@ -205,15 +250,15 @@ impl TcpConnection {
         options.apply(&socket)?;
         let target = marks::labelled(socket.as_fd(), peer, options.marking.flow_label)?;
         match socket.connect(&target) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
-                finish_connect(&socket, peer, timeout, stop)?;
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
+                Err(error).describe("connect to", || peer)
             }
-            Err(error) => return Err(error).describe("connect to", || peer),
+            _ => Ok(Connecting {
+                socket,
+                peer,
+                options: options.clone(),
+            }),
         }
-        let connection = Self::adopt(socket, peer)?;
-        connection.check_mss(options)?;
-        Ok(connection)
     }
 
     fn adopt(socket: Socket, peer: SocketAddr) -> Result<Self, SocketError> {

@@ -12,6 +12,23 @@ pub fn set_timer_slack_ns(slack_ns: u64) -> Result<(), SocketError> {
     sys::set_timer_slack(slack_ns).describe("set timer slack of", || "the calling thread")
 }
 
+/// Lets the calling thread, and those it starts, run on these CPUs only. Fails for
+/// CPUs that the host does not have or its cpuset does not allow.
+pub fn pin_thread(cpus: &[usize]) -> Result<(), SocketError> {
+    sys::epoll::set_affinity(cpus).describe("run on CPUs", || crate::cpus::CpuList::from(cpus))
+}
+
+/// The CPUs that the calling thread may run on.
+pub fn thread_cpus() -> Result<Vec<usize>, SocketError> {
+    sys::epoll::affinity().describe("read the CPUs of", || "the calling thread")
+}
+
+/// Raises the limit of open descriptors as far as the host allows; a stream needs
+/// one. Returns the limit.
+pub fn raise_descriptor_limit() -> Result<u64, SocketError> {
+    sys::epoll::raise_descriptor_limit().describe("raise the limit of", || "open descriptors")
+}
+
 /// CPU time that the calling thread has used, ns.
 pub fn thread_cpu_ns() -> u64 {
     sys::thread_cpu_ns()

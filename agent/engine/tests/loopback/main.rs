@@ -6,6 +6,5 @@ mod many;
 mod options;
 mod pair;
 mod rates;
-mod spacing;
 mod tcp;
 mod udp;

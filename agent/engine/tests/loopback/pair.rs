@@ -121,6 +121,7 @@ pub(crate) fn engine(policy: TestPolicy) -> Engine {
         policy: Arc::new(policy),
         default_port: 0,
         clock_domain: kernel_boot_id().unwrap(),
+        cpus: None,
     })
 }
 

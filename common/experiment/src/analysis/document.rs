@@ -351,6 +351,18 @@ pub struct Path {
     /// Random generator behind the schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rng: Option<String>,
+    /// The sender's thread: its own, or shared with other slow streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tx_thread: Option<String>,
+    /// The receiver's thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rx_thread: Option<String>,
+    /// CPUs that the sender's threads are kept to, as `0-3,6`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tx_cpus: Option<String>,
+    /// CPUs that the receiver's threads are kept to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rx_cpus: Option<String>,
     /// Send buffer in force, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sndbuf_bytes: Option<u64>,

@@ -184,9 +184,12 @@ prop_compose! {
         call in ".{0,20}",
         (gso, pacing, cc, rng) in (of(".{0,9}"), of(".{0,9}"), of(".{0,9}"), of(".{0,9}")),
         (buffer_bytes, mss, setup_us) in (of(counted()), of(counted()), of(counted())),
+        (thread, cpus) in (of(".{0,9}"), of(".{0,9}")),
         buffer_forced in of(any::<bool>()),
     ) -> DataPath {
-        DataPath { call, gso, pacing, buffer_bytes, buffer_forced, cc, mss, setup_us, rng }
+        DataPath {
+            call, gso, pacing, buffer_bytes, buffer_forced, cc, mss, setup_us, rng, thread, cpus,
+        }
     }
 }
 
