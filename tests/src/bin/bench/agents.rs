@@ -10,7 +10,7 @@ use weir_tests::{Cluster, binary};
 
 use crate::Settings;
 use crate::figure::{Figure, Target};
-use crate::network::{FROM, Network, TO, number, result};
+use crate::network::{FROM, Network, TO, invalidity, number, result_as_it_is};
 use crate::program::pause;
 use crate::spread::Spread;
 
@@ -60,7 +60,7 @@ pub(crate) fn flows(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
                 .target(Target::AtMost(24.0)),
         );
     }
-    let document = result(run)?;
+    let document = result_as_it_is(run)?;
     let flows = document["flows"]
         .as_array()
         .context("the result has flows")?;
@@ -70,17 +70,19 @@ pub(crate) fn flows(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
         flows.len()
     );
     let mut furthest: f64 = 0.0;
+    let invalid: Vec<String> = flows.iter().filter_map(invalidity).collect();
     for flow in flows {
         let received = number(&flow["received"]["packets"])? / f64::from(seconds);
         furthest = furthest.max((received / RATE - 1.0).abs() * 100.0);
     }
-    figures.push(
-        Figure::new(format!(
-            "{count} flows of 10 pkt/s, the rate furthest off over {seconds} s, %"
-        ))
+    let what = format!("{count} flows of 10 pkt/s, the rate furthest off over {seconds} s, %");
+    let mut rates = Figure::new(what)
         .ours(Some(Spread::one(furthest)))
-        .target(Target::AtMost(0.5)),
-    );
+        .target(Target::AtMost(0.5));
+    if let Some(first) = invalid.first() {
+        rates = rates.note(format!("{} flows invalid: {first}", invalid.len()));
+    }
+    figures.push(rates);
     Ok(figures)
 }
 
