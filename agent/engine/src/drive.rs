@@ -24,9 +24,10 @@ use weir_wire::probe_header::LENGTH;
 pub(crate) use self::crew::{Alarm, Crew, CrewError, Task};
 use crate::clock::Clock;
 use crate::meter::host::HostMeter;
+use crate::pacer::{EarlyWake, Precision};
 use crate::run::Run;
 use crate::socket::{BUNDLE_BYTES, ReceiveBatch};
-use crate::wait::{sleep_until, wait_readable, wait_until, wait_writable};
+use crate::wait::{approach, wait_readable, wait_until_early, wait_writable};
 
 /// What a stream waits for. Instants are host monotonic nanoseconds.
 ///
@@ -60,6 +61,11 @@ pub(crate) trait Stream: Send {
 
     /// Where the CPU time of its steps is counted.
     fn host(&mut self) -> &mut HostMeter;
+
+    /// How [`Next::At`] is waited for by a driver that has no other stream.
+    fn precision(&self) -> Precision {
+        Precision::Sleep
+    }
 }
 
 /// Memory that a step uses and leaves to the next, of whichever stream.
@@ -92,6 +98,7 @@ impl Scratch {
 pub(crate) fn alone(run: &Run, stream: &mut impl Stream) {
     let clock: &dyn Clock = &*run.config.clock;
     let mut scratch = Scratch::default();
+    let mut early = EarlyWake::new(stream.precision());
     loop {
         let next = stream.step(clock.now_ns(), &mut scratch);
         // After a stop the waker stays readable: only the clock counts then.
@@ -99,9 +106,9 @@ pub(crate) fn alone(run: &Run, stream: &mut impl Stream) {
         match (next, stop) {
             (Next::Again, _) => {}
             (Next::At(at_ns), Some(stop)) => {
-                wait_until(clock, stop, at_ns);
+                wait_until_early(clock, stop, at_ns, &mut early);
             }
-            (Next::At(at_ns), None) => sleep_until(clock, at_ns),
+            (Next::At(at_ns), None) => approach(clock, at_ns, &mut early),
             (Next::Readable(until_ns) | Next::Sockets(until_ns), stop) => {
                 wait_readable(clock, &stream.socket(), stop, until_ns);
             }

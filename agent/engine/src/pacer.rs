@@ -21,6 +21,8 @@
 
 mod all_out;
 mod budget;
+mod early_wake;
+mod ramp;
 mod stream;
 
 use std::iter::Fuse;
@@ -29,6 +31,8 @@ use crate::arrival;
 
 pub use self::all_out::{AllOut, AllOutAction};
 use self::budget::Budget;
+pub use self::early_wake::{Approach, EarlyWake, Precision};
+pub use self::ramp::{Ramp, RampClock};
 pub use self::stream::{STREAM_CATCH_UP_NS, StreamAction, StreamPacer, write_quantum};
 
 /// How much of the schedule may be caught up at once, ns. 50 ms bridges the

@@ -4,15 +4,29 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::clock::{Clock, RealtimeOffset};
+use crate::pacer::{Approach, EarlyWake};
 use crate::socket::{self, PollFd, Waker, Woke, poll};
 
-/// Waits until `clock` reads `deadline_ns` or `stop` is woken. Long waits poll;
-/// the last [`PRECISE_NS`] sleep to the absolute instant.
-pub(crate) fn wait_until(clock: &dyn Clock, stop: &Waker, deadline_ns: u64) -> Woke {
+/// Waits until `clock` reads `deadline_ns` or `stop` is woken. Long waits poll; the
+/// last [`PRECISE_NS`] go as `early` says.
+pub(crate) fn wait_until_early(
+    clock: &dyn Clock,
+    stop: &Waker,
+    deadline_ns: u64,
+    early: &mut EarlyWake,
+) -> Woke {
+    if poll_until(clock, stop, deadline_ns) == Woke::Stopped {
+        return Woke::Stopped;
+    }
+    approach(clock, deadline_ns, early);
+    Woke::Deadline
+}
+
+/// Waits until no more than [`PRECISE_NS`] are left.
+fn poll_until(clock: &dyn Clock, stop: &Waker, deadline_ns: u64) -> Woke {
     loop {
         let left_ns = deadline_ns.saturating_sub(clock.now_ns());
         if left_ns <= PRECISE_NS {
-            sleep_until(clock, deadline_ns);
             return Woke::Deadline;
         }
         let mut fds = [PollFd::readable(stop)];
@@ -25,11 +39,27 @@ pub(crate) fn wait_until(clock: &dyn Clock, stop: &Waker, deadline_ns: u64) -> W
     }
 }
 
-/// Sleeps until `clock` reads `deadline_ns`; nothing ends it early.
-pub(crate) fn sleep_until(clock: &dyn Clock, deadline_ns: u64) {
-    let left_ns = deadline_ns.saturating_sub(clock.now_ns());
-    if left_ns > 0 {
-        socket::sleep_until_monotonic(socket::monotonic_ns() + left_ns);
+/// Sleeps and spins until `clock` reads `deadline_ns`, as `early` says; nothing
+/// ends it before.
+pub(crate) fn approach(clock: &dyn Clock, deadline_ns: u64, early: &mut EarlyWake) {
+    let mut now_ns = clock.now_ns();
+    loop {
+        match early.approach(now_ns, deadline_ns) {
+            Approach::Arrived => return,
+            Approach::SleepUntil(until_ns) => {
+                socket::sleep_until_monotonic(socket::monotonic_ns() + (until_ns - now_ns));
+                now_ns = clock.now_ns();
+                early.woke(until_ns, now_ns);
+            }
+            Approach::Spin => {
+                let begun_ns = now_ns;
+                while now_ns < deadline_ns {
+                    std::hint::spin_loop();
+                    now_ns = clock.now_ns();
+                }
+                early.spun(now_ns - begun_ns);
+            }
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::arrival::{Departures, Packet, schedule};
 use crate::drive::{self, Next, Scratch};
 use crate::meter::host::HostMeter;
 use crate::meter::sending::{Fate, RowEnd, SendMeter};
-use crate::pacer::{Action, AllOut, AllOutAction, Departure, Limits, Pacer, PacketSize};
+use crate::pacer::{Action, AllOut, AllOutAction, Departure, Limits, Pacer, PacketSize, Precision};
 use crate::session::StreamContext;
 use crate::socket::{BundleOutcome, Refusal, SendOutcome, UdpSocket, max_bundle};
 
@@ -176,6 +176,15 @@ impl drive::Stream for Generator {
 
     fn host(&mut self) -> &mut HostMeter {
         &mut self.stream.host
+    }
+
+    fn precision(&self) -> Precision {
+        let traffic = self.stream.context.session.traffic();
+        match (traffic.rate, traffic.spin_ns) {
+            (Rate::Max, _) => Precision::Sleep,
+            (_, 0) => Precision::Learned,
+            (_, spin_ns) => Precision::Spin(spin_ns),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::drive::{self, Next, Scratch, Stream, Task};
 use crate::meter::flow::StreamClosed;
 use crate::meter::host::{Account, HostMeter};
+use crate::pacer::Precision;
 use crate::run::{Part, Run, spawn};
 use crate::socket::set_timer_slack_ns;
 use crate::{generator, receiver};
@@ -204,6 +205,10 @@ impl<S: Stream> Stream for Counted<S> {
 
     fn host(&mut self) -> &mut HostMeter {
         self.stream.host()
+    }
+
+    fn precision(&self) -> Precision {
+        self.stream.precision()
     }
 }
 

@@ -6,5 +6,6 @@ mod many;
 mod options;
 mod pair;
 mod rates;
+mod spacing;
 mod tcp;
 mod udp;

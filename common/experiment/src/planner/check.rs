@@ -133,9 +133,21 @@ fn congestion_control(
     })
 }
 
-/// `bind` must be an address of the generator.
+/// `bind` must be an address of the generator; an interface or a port can only be chosen by the end that dials.
 fn bound(set: &FlowSet, from: &AgentFacts) -> Result<(), PlanError> {
-    match set.traffic.bind.as_ref().and_then(|bind| bind.address) {
+    let Some(bind) = &set.traffic.bind else {
+        return Ok(());
+    };
+    if set.dial == Dial::To && (bind.interface.is_some() || bind.port.is_some()) {
+        return Err(PlanError::Value {
+            set: set.name.clone(),
+            key: "bind",
+            problem: format!(
+                "`{bind}` needs `dial = \"from\"`: a generator that is dialled can be bound to an address only"
+            ),
+        });
+    }
+    match bind.address {
         Some(bind) if !from.addresses.contains(&bind) => Err(PlanError::Value {
             set: set.name.clone(),
             key: "bind",

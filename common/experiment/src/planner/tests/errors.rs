@@ -175,6 +175,15 @@ fn values_that_do_not_fit() {
         "bind",
         &["10.150.0."],
     );
+    let dialled = FlowSet {
+        dial: Dial::To,
+        traffic: Traffic {
+            bind: Some("eth0".parse().unwrap()),
+            ..udp("1M")
+        },
+        ..set("s", names("a0"), names("b0"))
+    };
+    says(&error(dialled), Some("s"), "bind", &["`eth0`", "dial"]);
     let many = Traffic {
         per: Per::Stream,
         streams: 128,
