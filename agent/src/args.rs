@@ -12,6 +12,7 @@ use weir_runtime::directory::{DirectoryError, default_data_dir};
 use weir_runtime::{Endpoint, Shutdown, log};
 
 use crate::agent::{Agent, AgentConfig, AgentError};
+use crate::alone::{self, args::Alone};
 use crate::inventory;
 use crate::name::{Candidates, NameError};
 use crate::outbox::MemoryOutbox;
@@ -26,7 +27,11 @@ const INFRASTRUCTURE: u8 = 3;
 
 /// Runs an agent on this host.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct AgentArgs {
+    /// Without a controller.
+    #[command(subcommand)]
+    pub alone: Option<Alone>,
     /// Where the controller listens: unix:/path or tcp://127.0.0.1:port
     /// [default: unix:DATA/join/agents.sock of a controller on this host]
     #[arg(long, env = "WEIR_CONTROLLER", value_name = "ENDPOINT")]
@@ -187,9 +192,13 @@ impl AgentArgs {
 }
 
 /// Runs an agent until SIGINT or SIGTERM, in a runtime of its own: call it
-/// outside of any other. Exit codes: 0 ended by a signal, 2 wrong arguments,
-/// 3 the agent cannot run.
-pub fn run_command(args: &AgentArgs) -> ExitCode {
+/// outside of any other. Without a controller: what [`Alone`] says. `program` is
+/// what a person types, for messages. Exit codes: 0 ended by a signal, 2 wrong
+/// arguments, 3 the agent cannot run; a test without a controller has its own.
+pub fn run_command(args: &AgentArgs, program: &str) -> ExitCode {
+    if let Some(alone) = &args.alone {
+        return alone::args::run(alone, program);
+    }
     if let Err(error) = log::start(args.log.as_deref()) {
         return fail(USAGE, &error);
     }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod alone;
 mod args;
 pub mod inventory;
 mod link;
@@ -25,4 +26,5 @@ mod supervisor;
 pub mod traffic;
 
 pub use agent::{Agent, AgentConfig, AgentError};
+pub use alone::args::{Alone, GenerateArgs, Listen, ReceiveArgs};
 pub use args::{AgentArgs, ArgsError, run_command};

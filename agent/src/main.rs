@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use weir_agent::{AgentArgs, run_command};
 
-/// The agent of weir: generates and receives traffic as a controller asks.
+/// The agent of weir: generates and receives traffic as a controller asks, or
+/// with one peer and without a controller.
 #[derive(Debug, Parser)]
 #[command(name = "weir-agent", version)]
 struct Command {
@@ -15,5 +16,5 @@ struct Command {
 }
 
 fn main() -> ExitCode {
-    run_command(&Command::parse().args)
+    run_command(&Command::parse().args, "weir-agent")
 }

@@ -28,6 +28,8 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "weir-proto",
             "weir-runtime",
             "weir-common",
+            // The first bytes of a meeting without a controller.
+            "weir-wire",
         ],
     ),
     (

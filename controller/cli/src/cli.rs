@@ -72,7 +72,7 @@ impl Cli {
         let outer = self.common;
         let done = match self.command {
             Command::Agent(args) => match local("agent", &outer) {
-                Ok(()) => return weir_agent::run_command(&args),
+                Ok(()) => return weir_agent::run_command(&args, "weir agent"),
                 Err(failure) => Err(failure),
             },
             Command::Serve(args) => local("serve", &outer).and_then(|()| serve::run(args)),

@@ -36,13 +36,13 @@ pub(super) fn result(
     let reasons = row
         .stop_reason
         .iter()
-        .map(|why| run_reason("stopped", format!("the run was stopped: {why}")))
+        .map(|why| Reason::of_run("stopped", format!("the run was stopped: {why}")))
         .collect();
     let mut warnings = beside.warnings.clone();
     warnings.extend(
         plan.warnings
             .iter()
-            .map(|w| run_reason(&w.code, w.text.clone())),
+            .map(|w| Reason::of_run(&w.code, w.text.clone())),
     );
     Ok(analysis::analyse(analysis::Input {
         run: row.run,
@@ -54,18 +54,6 @@ pub(super) fn result(
         warnings,
         provenance: provenance.of_run(row, plan),
     }))
-}
-
-/// A reason of the run as a whole.
-pub(super) fn run_reason(code: &str, text: String) -> Reason {
-    Reason {
-        code: code.into(),
-        flow: None,
-        end: None,
-        value: None,
-        limit: None,
-        text,
-    }
 }
 
 /// Reads rows, manifests and failures of a run.

@@ -15,11 +15,12 @@ use weir_common::campaign::Campaign;
 use weir_common::id::{AgentName, FlowId, RunId, SessionId};
 use weir_common::record::End;
 use weir_experiment::analysis::ResultDocument;
+use weir_experiment::analysis::document::Reason;
 use weir_experiment::plan::Plan;
 use weir_proto::controller::v1::{self as pb, watch_response};
 use weir_runtime::HostClock;
 
-use super::closing::{Beside, run_reason};
+use super::closing::Beside;
 use super::error::RunError;
 use super::machine::{Effect, Event, Machine, State};
 use super::news::{News, Watch};
@@ -412,7 +413,7 @@ impl Director {
                 active
                     .beside
                     .warnings
-                    .push(run_reason("store", reason.clone()));
+                    .push(Reason::of_run("store", reason.clone()));
                 active.machine.handle(now_ns, Event::Stop { reason })
             }
         }

@@ -90,6 +90,20 @@ pub struct Reason {
     pub text: String,
 }
 
+impl Reason {
+    /// A reason of the run as a whole.
+    pub fn of_run(code: &str, text: String) -> Self {
+        Self {
+            code: code.into(),
+            flow: None,
+            end: None,
+            value: None,
+            limit: None,
+            text,
+        }
+    }
+}
+
 /// Times of the run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Time {

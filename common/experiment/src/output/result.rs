@@ -1,11 +1,14 @@
 //! The closing table: what a run came to, for people.
 
+mod details;
 mod flows;
 mod matrix;
 mod verdict;
 
 #[cfg(test)]
 mod tests;
+
+pub use self::details::details;
 
 use crate::analysis::document::{Flow, ResultDocument, SCHEMA};
 

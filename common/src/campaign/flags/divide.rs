@@ -21,10 +21,27 @@ pub struct Divided {
     pub own: Vec<(&'static str, String)>,
     /// The language's words, in their order; those that stand alone among them.
     pub campaign: Vec<String>,
-    /// The words that stand alone, such as a file.
-    pub alone: Vec<String>,
+    /// Where in `campaign` words stand alone, such as a file.
+    pub alone_at: Vec<usize>,
     /// `--help` or `-h` was among them.
     pub help: bool,
+}
+
+impl Divided {
+    /// The words that stand alone.
+    pub fn alone(&self) -> Vec<String> {
+        let words = self.alone_at.iter();
+        words.map(|at| self.campaign[*at].clone()).collect()
+    }
+
+    /// The language's words without those that stand alone.
+    pub fn flags(&self) -> Vec<String> {
+        let words = self.campaign.iter().enumerate();
+        words
+            .filter(|(at, _)| !self.alone_at.contains(at))
+            .map(|(_, word)| word.clone())
+            .collect()
+    }
 }
 
 /// Takes the program's own flags out of a command line, wherever they stand.
@@ -40,7 +57,7 @@ pub fn divide(own: &[OwnFlag], words: &[String]) -> Result<Divided, CampaignErro
             if word == "-h" {
                 divided.help = true;
             } else {
-                divided.alone.push(word.clone());
+                divided.alone_at.push(divided.campaign.len());
                 divided.campaign.push(word.clone());
             }
             continue;
@@ -119,7 +136,8 @@ mod tests {
             line.campaign,
             ["10.0.0.1", "--udp", "10M", "--for=5s", "--both"]
         );
-        assert_eq!(line.alone, ["10.0.0.1"]);
+        assert_eq!(line.alone(), ["10.0.0.1"]);
+        assert_eq!(line.flags(), ["--udp", "10M", "--for=5s", "--both"]);
         assert!(line.help);
     }
 

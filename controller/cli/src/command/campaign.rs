@@ -123,8 +123,8 @@ impl Words {
         let divided = flags::divide(&purpose.flags(), words).map_err(Failure::usage)?;
         let mut read = Self {
             help: divided.help,
+            alone: divided.alone(),
             campaign: divided.campaign,
-            alone: divided.alone,
             ..Self::default()
         };
         for (name, value) in divided.own {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use weir_common::assignment::Assignment;
 use weir_common::campaign::{self, Campaign};
 use weir_common::id::{AgentName, RunId};
+use weir_experiment::analysis::document::Reason;
 use weir_experiment::plan::Plan;
 use weir_experiment::planner;
 use weir_proto::controller::v1::watch_response;
 
 use super::{Active, Director, Reply, Sharing, blocking, kernels};
-use crate::run::closing::{Beside, run_reason};
+use crate::run::closing::Beside;
 use crate::run::error::RunError;
 use crate::run::machine::Machine;
 use crate::run::news::News;
@@ -159,7 +160,7 @@ impl Director {
             active
                 .beside
                 .warnings
-                .push(run_reason("shared-kernel", text));
+                .push(Reason::of_run("shared-kernel", text));
         }
     }
 

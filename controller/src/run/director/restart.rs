@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use weir_experiment::analysis::document::Reason;
 use weir_proto::controller::v1::watch_response;
 
 use super::{Active, Director, blocking, kernels};
-use crate::run::closing::{Beside, run_reason};
+use crate::run::closing::Beside;
 use crate::run::error::RunError;
 use crate::run::machine::Event;
 use crate::run::news::News;
@@ -36,7 +37,7 @@ impl Director {
             let text = "the controller was restarted in mid-run".to_owned();
             news.tell(watch_response::Event::Note(text.clone()));
             let beside = Beside {
-                warnings: vec![run_reason("controller-restart", text)],
+                warnings: vec![Reason::of_run("controller-restart", text)],
                 ..Beside::default()
             };
             let active = Active {

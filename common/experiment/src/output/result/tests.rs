@@ -367,3 +367,28 @@ fn another_document_is_refused() {
             .contains("--json")
     );
 }
+
+#[test]
+fn every_figure_of_a_flow_has_its_line() {
+    let document = parse(&document(vec![flow(1), tcp(2)]).to_string()).unwrap();
+    let lines = details(&document);
+    let of_udp = [
+        "flow 1 udp 150-iperf-generator -> 162-iperf-receiver-1",
+        "  offered   53571 packets, 75.0 MB, 10.00 Mbit/s",
+        "  sent      53571 packets, 75.0 MB, 10.00 Mbit/s",
+        "  received  53570 packets, 75.0 MB, 10.00 Mbit/s",
+        "  lost      sender 0 (behind 0, blocked 0, refused 0); network 1 (egress 0, path 1), 0.002 %; receiver's socket 0",
+        "  order     late 0, duplicate 0, reordered 0",
+        "  delay     min 21, mean 34, p50 31, p90 50, p99 88, p99.9 190, max 410 us; same kernel",
+        "  cpu       sender 3.0 %, receiver 4.0 %, waiting 0.4 %",
+        "  path      sent by sendmmsg, received by recvmmsg",
+    ];
+    assert_eq!(lines[..of_udp.len()], of_udp);
+    let of_tcp = [
+        "flow 2 tcp 150-iperf-generator -> 162-iperf-receiver-1",
+        "  sent      353.0 MB, 47.00 Mbit/s",
+        "  received  352.0 MB, 46.90 Mbit/s",
+        "  tcp       cubic, mss 1448, retransmits 12 (17.4 kB), acked 1 B, drained 340.0 kB, unread 0 B, limited by network 60.0, receiver 0.0, buffer 0.0, application 0.0 s",
+    ];
+    assert_eq!(lines[of_udp.len()..][..of_tcp.len()], of_tcp);
+}

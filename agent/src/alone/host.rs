@@ -1,0 +1,146 @@
+//! This host, as both sides of a meeting need it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use weir_common::id::AgentName;
+use weir_common::label::Labels;
+use weir_experiment::planner::AgentFacts;
+use weir_proto::convert::{clip, limits};
+use weir_proto::types::v1::Inventory;
+use weir_runtime::HostClock;
+
+use crate::inventory;
+use crate::name::{Candidates, NameError};
+use crate::policy::{LocalPolicy, Prefix};
+
+/// What is read once.
+#[derive(Debug, Clone)]
+pub(super) struct Host {
+    pub(super) name: AgentName,
+    pub(super) inventory: Inventory,
+    pub(super) clock: HostClock,
+    connected: Vec<Prefix>,
+}
+
+impl Host {
+    /// Reads the host; blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// `--name` or `WEIR_NAME` is malformed, or there is no name.
+    pub(super) fn read(name: Option<&str>) -> Result<Self, NameError> {
+        let environment = |key| std::env::var(key).ok();
+        let name = Candidates {
+            flag: name,
+            environment: environment("WEIR_NAME").as_deref(),
+            labels: None,
+            container: environment("CONTAINER_NAME").as_deref(),
+            hostname: inventory::hostname().as_deref(),
+        }
+        .choose()?;
+        let host = inventory::read();
+        Ok(Self {
+            name,
+            inventory: host.inventory,
+            clock: HostClock::from_host(),
+            connected: host.connected,
+        })
+    }
+
+    /// An address that a person can type elsewhere, if there is one.
+    pub(super) fn address(&self) -> Option<String> {
+        let interfaces = self.inventory.interfaces.iter();
+        let addresses = interfaces
+            .filter(|interface| interface.state != "down")
+            .flat_map(|interface| &interface.addresses)
+            .filter_map(|address| address.split('/').next()?.parse::<IpAddr>().ok());
+        let local = |address: &IpAddr| match address {
+            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+        };
+        let mut addresses: Vec<IpAddr> = addresses.filter(|address| !local(address)).collect();
+        addresses.sort_by_key(IpAddr::is_ipv6);
+        addresses.first().map(ToString::to_string)
+    }
+
+    /// What this host allows towards a peer. Who types a loopback address, or
+    /// dials one, is on this host: then loopback is meant.
+    pub(super) fn policy(&self, peer: IpAddr) -> LocalPolicy {
+        LocalPolicy {
+            lab: peer.to_canonical().is_loopback(),
+            connected: self.connected.clone(),
+            max_sessions: self.inventory.max_sessions as usize,
+        }
+    }
+}
+
+/// What the planner is told of a side whose address is known.
+pub(super) fn facts(name: AgentName, host: &Inventory, address: IpAddr) -> AgentFacts {
+    let has = |text: &String| text.split('/').next().and_then(|a| a.parse().ok()) == Some(address);
+    let interface = host
+        .interfaces
+        .iter()
+        .find(|interface| interface.addresses.iter().any(has));
+    AgentFacts {
+        name,
+        labels: Labels::new(),
+        addresses: vec![address],
+        mtu: interface
+            .map(|interface| interface.mtu)
+            .filter(|&mtu| mtu > 0),
+        kernel_boot_id: clip(&host.kernel_boot_id, limits::WORD),
+        cores: host.cores,
+        max_sessions: host.max_sessions,
+        congestion_controls: host.congestion_controls.clone(),
+        alive: true,
+    }
+}
+
+/// Names by which the two sides differ: their own, else their addresses, else
+/// what they do.
+pub(super) fn names(
+    (here, here_at): (&AgentName, SocketAddr),
+    (there, there_at): (&AgentName, SocketAddr),
+) -> (AgentName, AgentName) {
+    if here != there {
+        return (here.clone(), there.clone());
+    }
+    let address = |at: SocketAddr| -> Option<AgentName> { at.ip().to_string().parse().ok() };
+    match (address(here_at), address(there_at)) {
+        (Some(here), Some(there)) if here != there => (here, there),
+        _ => (role("generator"), role("receiver")),
+    }
+}
+
+fn role(word: &str) -> AgentName {
+    word.parse().expect("a plain word is a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_hosts_get_names_that_differ() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let name = |text: &str| text.parse::<AgentName>().unwrap();
+        let (a, b) = (name("a"), name("b"));
+        let of = |here: (&AgentName, &str), there: (&AgentName, &str)| {
+            let (here, there) = names((here.0, at(here.1)), (there.0, at(there.1)));
+            format!("{here} {there}")
+        };
+        assert_eq!(of((&a, "10.0.0.1:1"), (&b, "10.0.0.2:1")), "a b");
+        assert_eq!(
+            of((&a, "10.0.0.1:1"), (&a, "10.0.0.2:1")),
+            "10.0.0.1 10.0.0.2"
+        );
+        assert_eq!(
+            of((&a, "127.0.0.1:1"), (&a, "127.0.0.1:2")),
+            "generator receiver"
+        );
+        // An IPv6 address has colons, which no name has.
+        assert_eq!(
+            of((&a, "[fd00::1]:1"), (&a, "[fd00::2]:1")),
+            "generator receiver"
+        );
+    }
+}
