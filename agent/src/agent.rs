@@ -9,8 +9,9 @@ use weir_common::id::{AgentName, BootId, RunId};
 use weir_common::label::Labels;
 use weir_common::record::Entry;
 use weir_engine::clock::MonotonicClock;
+use weir_engine::cpus::CpuList;
 use weir_engine::engine::{Engine, EngineConfig, Event, Sink};
-use weir_engine::socket::DirectProvider;
+use weir_engine::socket::{DirectProvider, SocketError};
 use weir_proto::agent::v1 as pb;
 use weir_runtime::{Endpoint, HostClock};
 
@@ -38,6 +39,8 @@ pub struct AgentConfig {
     pub lab: bool,
     /// Port at which receivers listen if it is free.
     pub port: u16,
+    /// The CPUs that the threads of streams are spread over; `None` = any.
+    pub cpus: Option<CpuList>,
     /// Bytes of records kept for the controller before generators are stopped.
     pub outbox_bytes: usize,
 }
@@ -55,6 +58,7 @@ impl AgentConfig {
             data: data.into(),
             lab: false,
             port: Self::DEFAULT_PORT,
+            cpus: None,
             outbox_bytes: MemoryOutbox::LIMIT_BYTES,
         }
     }
@@ -66,6 +70,9 @@ pub enum AgentError {
     /// Its data directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The host refuses a CPU that its streams are to run on.
+    #[error("use the CPUs of --cpus")]
+    Cpus(#[source] SocketError),
 }
 
 /// What the tasks of one agent share.
@@ -192,9 +199,13 @@ impl Agent {
     /// blocking reads of some milliseconds.
     ///
     /// # Errors
-    /// The data directory is in use, unreadable or damaged.
+    /// The data directory is in use, unreadable or damaged, or the host refuses one
+    /// of the CPUs.
     pub fn build(config: AgentConfig) -> Result<Self, AgentError> {
-        let port = config.port;
+        if let Some(cpus) = &config.cpus {
+            cpus.check().map_err(AgentError::Cpus)?;
+        }
+        let (port, cpus) = (config.port, config.cpus.clone());
         Self::with_traffic(config, |policy, kernel_boot_id| {
             Arc::new(Engine::new(EngineConfig {
                 clock: Arc::new(MonotonicClock::from_host()),
@@ -202,7 +213,7 @@ impl Agent {
                 policy,
                 default_port: port,
                 clock_domain: kernel_boot_id,
-                cpus: None,
+                cpus,
             }))
         })
     }

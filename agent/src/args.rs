@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use weir_common::label::{LabelError, Labels};
+use weir_engine::cpus::CpuList;
+use weir_engine::socket::raise_descriptor_limit;
 use weir_runtime::directory::{DirectoryError, default_data_dir};
 use weir_runtime::{Endpoint, Shutdown, log};
 
@@ -56,6 +58,10 @@ pub struct AgentArgs {
     /// Port at which receivers listen if it is free
     #[arg(long, default_value_t = AgentConfig::DEFAULT_PORT, value_name = "PORT")]
     pub port: u16,
+    /// CPUs that the threads of streams are spread over, each kept to one:
+    /// 0-3,6 [default: any]
+    #[arg(long, value_name = "LIST")]
+    pub cpus: Option<CpuList>,
     /// What to log: error, warn, info, debug or trace [env: WEIR_LOG]
     #[arg(long = "log", value_name = "LEVEL")]
     pub log: Option<String>,
@@ -151,6 +157,7 @@ impl AgentArgs {
             data,
             lab: self.lab,
             port: self.port,
+            cpus: self.cpus.clone(),
             outbox_bytes: MemoryOutbox::LIMIT_BYTES,
         })
     }
@@ -206,6 +213,10 @@ pub fn run_command(args: &AgentArgs, program: &str) -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(USAGE, &error),
     };
+    // A stream needs a descriptor, and many hosts allow 1,024 at first.
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit of open descriptors stays as it is");
+    }
     // One thread: an agent mostly waits; traffic has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -300,6 +311,28 @@ mod tests {
         );
         assert_eq!(config.name.as_str(), "150-three");
         assert_eq!(config.port, 7900);
+    }
+
+    #[test]
+    fn cpus_are_a_list() {
+        let base = ["--data", "/d", "--controller", "unix:/s"];
+        let config =
+            |words: &[&str]| args(&[&base[..], words].concat()).config_in(&environment(&[]));
+        assert_eq!(config(&[]).unwrap().cpus, None);
+        let cpus = config(&["--cpus", "0-1,3"]).unwrap().cpus.unwrap();
+        assert_eq!(cpus.as_slice(), [0, 1, 3]);
+        assert!(Command::try_parse_from(["weir-agent", "--cpus", "3-1"]).is_err());
+    }
+
+    #[test]
+    fn a_cpu_that_the_host_has_not_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().to_str().unwrap();
+        let words = ["--data", data, "--controller", "unix:/s", "--cpus", "8191"];
+        let config = args(&words).config_in(&environment(&[])).unwrap();
+        let error = Agent::build(config).unwrap_err();
+        let text = chain(&error);
+        assert!(text.contains("--cpus") && text.contains("8191"), "{text}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::str::FromStr;
 use std::thread::JoinHandle;
 
-use crate::socket::{SocketError, pin_thread};
+use crate::socket::{SocketError, pin_thread, thread_cpus};
 
 /// CPU numbers, rising and without repetition; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,11 +28,21 @@ impl CpuList {
     /// The first CPU that the host does not have, or that the process may not use.
     pub fn check(&self) -> Result<(), SocketError> {
         let cpus = self.0.clone();
-        let each = move || cpus.iter().try_for_each(|cpu| pin_thread(&[*cpu]));
-        let tried = std::thread::Builder::new()
+        let each = move || {
+            let allowed = thread_cpus()?;
+            cpus.iter().try_for_each(|cpu| {
+                pin_thread(&[*cpu]).map_err(|error| {
+                    let allowed = Self::from(&*allowed);
+                    let object = format!("{cpu}: this process may use {allowed}");
+                    let kind = error.kind();
+                    SocketError::new("run on CPU", object, kind.into())
+                })
+            })
+        };
+        match std::thread::Builder::new()
             .spawn(each)
-            .map(JoinHandle::join);
-        match tried {
+            .map(JoinHandle::join)
+        {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(SocketError::new(
                 "try CPUs",
@@ -139,6 +149,23 @@ mod tests {
             let error = text.parse::<CpuList>().unwrap_err();
             assert!(error.to_string().contains("0-3,6"), "{text}");
         }
+    }
+
+    #[test]
+    fn the_host_is_asked_for_each() {
+        let own = CpuList::from(&*thread_cpus().unwrap());
+        own.check().unwrap();
+        assert_eq!(
+            CpuList::from(&*thread_cpus().unwrap()),
+            own,
+            "tried elsewhere"
+        );
+        let beyond: CpuList = format!("{own},8191").parse().unwrap();
+        let error = beyond.check().unwrap_err().to_string();
+        assert!(
+            error.contains("8191") && error.contains(&own.to_string()),
+            "{error}"
+        );
     }
 
     proptest! {
