@@ -143,7 +143,7 @@ impl Shared {
         self.core().runs.is_busy() || !self.outbox().is_empty()
     }
 
-    fn append(&self, entry: &Entry) {
+    pub(crate) fn append(&self, entry: &Entry) {
         let (was_full, is_full) = {
             let mut outbox = self.outbox();
             let was_full = outbox.is_full();

@@ -3,17 +3,21 @@
 //! Parsers are pure ([`proc`], [`netlink`]); this file reads. What a host does
 //! not tell is left empty: an inventory never stops an agent.
 
+mod kernel;
 pub mod netlink;
 pub mod proc;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
+use weir_engine::cgroup;
 use weir_proto::types::v1 as pb;
 
 use crate::policy::Prefix;
 use netlink::Interface;
+use netlink::counters::Qdisc;
 
 /// Descriptors that the agent needs for itself: link, lock, logs, epoll.
 const OWN_DESCRIPTORS: u64 = 64;
@@ -43,15 +47,20 @@ pub fn read() -> Host {
     // tcp(7): only allowed ones may be chosen without CAP_NET_ADMIN.
     let usable = if privileged { "available" } else { "allowed" };
     let bundles = weir_engine::socket::bundle_support().ok();
+    let offloads = netlink::offloads::read().unwrap_or_default();
+    let kernel = kernel::read();
     let name = rustix::system::uname();
     let inventory = pb::Inventory {
         kernel: name.release().to_string_lossy().into_owned(),
         machine: name.machine().to_string_lossy().into_owned(),
         kernel_boot_id: weir_runtime::host::kernel_boot_id().unwrap_or_default(),
         time_namespace: weir_runtime::host::time_namespace().unwrap_or_default(),
-        interfaces: interfaces.iter().map(described).collect(),
+        interfaces: interfaces
+            .iter()
+            .map(|interface| described(interface, &offloads))
+            .collect(),
         cores: proc::allowed_cores(&status).unwrap_or(1),
-        cpu_quota_milli: cpu_quota_milli(),
+        cpu_quota_milli: cgroup::quota_milli(&cgroup::of_this_process()),
         capabilities: capabilities.into_iter().map(str::to_owned).collect(),
         congestion_controls: sysctl_words(&format!("tcp_{usable}_congestion_control")),
         congestion_control: sysctl_words("tcp_congestion_control")
@@ -61,6 +70,14 @@ pub fn read() -> Host {
         gro: bundles.is_some_and(|bundles| bundles.gro),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         max_sessions: max_sessions(getrlimit(Resource::Nofile).current),
+        distribution: kernel.distribution,
+        cpu_model: kernel.cpu_model,
+        hypervisor: kernel.hypervisor,
+        clocksource: kernel.clocksource,
+        sysctls: kernel.sysctls,
+        timer_slack_ns: text("/proc/self/timerslack_ns").trim().parse().ok(),
+        cpu_set: proc::allowed_cpus(&status).unwrap_or_default().to_owned(),
+        binary_sha256: kernel::program_sha256().unwrap_or_default(),
     };
     Host {
         inventory,
@@ -77,7 +94,7 @@ pub fn hostname() -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-fn described(interface: &Interface) -> pb::Interface {
+fn described(interface: &Interface, offloads: &BTreeMap<u32, Vec<String>>) -> pb::Interface {
     pb::Interface {
         name: interface.name.clone(),
         addresses: interface
@@ -88,6 +105,9 @@ fn described(interface: &Interface) -> pb::Interface {
         mtu: interface.mtu,
         qdisc: interface.qdisc.clone(),
         state: interface.state.to_owned(),
+        driver: interface.driver.clone(),
+        qdiscs: interface.qdiscs.iter().map(Qdisc::describe).collect(),
+        offloads: offloads.get(&interface.index).cloned().unwrap_or_default(),
     }
 }
 
@@ -118,35 +138,6 @@ fn sysctl_words(name: &str) -> Vec<String> {
     words
 }
 
-/// The tightest quota of the agent's control group and its parents.
-fn cpu_quota_milli() -> Option<u64> {
-    let groups = proc::ControlGroups::parse(&text("/proc/self/cgroup"));
-    let unified = groups
-        .unified
-        .iter()
-        .flat_map(|group| ancestors("/sys/fs/cgroup", group));
-    let unified = unified.filter_map(|path| proc::cpu_max_milli(&text(format!("{path}/cpu.max"))));
-    let legacy = groups.cpu.iter().flat_map(|group| {
-        let mounts = ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"];
-        mounts.into_iter().flat_map(|mount| ancestors(mount, group))
-    });
-    let legacy = legacy.filter_map(|path| {
-        let quota = text(format!("{path}/cpu.cfs_quota_us"));
-        proc::cfs_quota_milli(&quota, &text(format!("{path}/cpu.cfs_period_us")))
-    });
-    unified.chain(legacy).min()
-}
-
-/// The directory of a control group below a mount, and of each parent up to
-/// the mount itself: within a container the group's own path may not exist.
-fn ancestors(mount: &str, group: &str) -> Vec<String> {
-    let group = Path::new(group.trim_start_matches('/'));
-    group
-        .ancestors()
-        .map(|path| format!("{mount}/{}", path.display()))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,12 +148,6 @@ mod tests {
         assert_eq!(max_sessions(Some(10)), 0);
         assert_eq!(max_sessions(Some(1 << 30)), 4096);
         assert_eq!(max_sessions(None), 4096);
-    }
-
-    #[test]
-    fn groups_are_looked_up_to_the_mount() {
-        assert_eq!(ancestors("/m", "/a/b"), ["/m/a/b", "/m/a", "/m/"]);
-        assert_eq!(ancestors("/m", "/"), ["/m/"]);
     }
 
     #[test]

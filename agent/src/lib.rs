@@ -18,6 +18,7 @@ mod args;
 pub mod inventory;
 mod link;
 pub mod name;
+mod observe;
 pub mod outbox;
 pub mod policy;
 mod runs;

@@ -41,6 +41,10 @@ pub(crate) enum Action {
     Exclude(RunId, SessionId),
     /// Start at T0 by the host's monotonic clock, ns.
     Start(RunId, u64),
+    /// Observe the host from T0 by the host's monotonic clock, ns.
+    Observe(Arc<Assignment>, u64),
+    /// End the observation of a run.
+    EndObservation(RunId),
     /// Stop, for a reason.
     Stop(RunId, String),
     /// Forget the engine's handle: the run is over.
@@ -244,7 +248,13 @@ impl Runs {
         };
         run.t0_ns = Some(t0_ns);
         run.late_by_ns = world.now_ns.saturating_sub(t0_ns);
-        if !run.in_engine {
+        let observed = run
+            .assignment
+            .as_ref()
+            .filter(|assignment| assignment.observe.is_any());
+        run.observing = observed.is_some();
+        let observe = observed.map(|assignment| Action::Observe(Arc::clone(assignment), t0_ns));
+        if !run.in_engine && !run.watches() {
             return self.end(id, Standing::Finished, "");
         }
         let standing = if run.late_by_ns > 0 {
@@ -254,7 +264,23 @@ impl Runs {
         };
         run.standing = run.standing.max(standing);
         let report = Report::AssignmentStatus(run.status(id));
-        vec![Action::Start(id, t0_ns), Action::report(report)]
+        let start = run.in_engine.then_some(Action::Start(id, t0_ns));
+        let mut actions: Vec<Action> = start.into_iter().chain(observe).collect();
+        actions.push(Action::report(report));
+        actions
+    }
+
+    /// An observation has ended, all of it in the outbox. A run that had nothing
+    /// but that is over.
+    pub(crate) fn observed(&mut self, id: RunId) -> Vec<Action> {
+        let Some(run) = self.runs.get_mut(&id) else {
+            return Vec::new();
+        };
+        run.observing = false;
+        if run.watches() {
+            return self.end(id, Standing::Finished, "");
+        }
+        Vec::new()
     }
 
     /// Stops a run; idempotent, and nothing for one that is over.
@@ -419,8 +445,12 @@ impl Runs {
         reason.clone_into(&mut run.reason);
         run.in_engine = false;
         run.assignment = None;
+        let observing = std::mem::take(&mut run.observing);
         let report = Report::AssignmentStatus(run.status(id));
-        vec![Action::Persist, Action::Release(id), Action::report(report)]
+        let mut actions = vec![Action::Persist, Action::Release(id)];
+        actions.extend(observing.then_some(Action::EndObservation(id)));
+        actions.push(Action::report(report));
+        actions
     }
 
     fn prune(&mut self) {

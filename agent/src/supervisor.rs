@@ -18,6 +18,7 @@ use weir_proto::agent::v1::control_request::Message as Report;
 use weir_proto::types::v1::Snapshot;
 
 use crate::agent::{AgentSink, Shared};
+use crate::observe::{self, Observations};
 use crate::runs::{Action, World};
 use crate::state::{Accepted, StateError};
 use crate::traffic::{Running, Traffic};
@@ -31,6 +32,8 @@ const MESSAGES_AT_ONCE: usize = 256;
 pub(crate) enum Message {
     /// By the engine; never a record.
     Event(RunId, Event),
+    /// By an observation that has ended, with everything of it in the outbox.
+    Observed(RunId),
     /// By the control stream.
     Snapshot {
         snapshot: Snapshot,
@@ -64,6 +67,7 @@ pub(crate) struct Supervisor {
     messages: mpsc::UnboundedReceiver<Message>,
     traffic: Arc<dyn Traffic>,
     handles: BTreeMap<RunId, Box<dyn Running>>,
+    observations: Observations,
     /// Lines of the local log that are not written yet.
     lines: Vec<u8>,
 }
@@ -79,6 +83,7 @@ impl Supervisor {
             messages,
             traffic,
             handles: BTreeMap::new(),
+            observations: Observations::new(),
             lines: Vec::new(),
         }
     }
@@ -138,6 +143,10 @@ impl Supervisor {
             Message::Event(run, event) => {
                 self.note(run, &event);
                 self.shared.core().runs.on_event(run, &event)
+            }
+            Message::Observed(run) => {
+                self.observations.remove(&run);
+                self.shared.core().runs.observed(run)
             }
             Message::ControllerSeen { sent_ns } => {
                 self.shared.core().runs.controller_seen(sent_ns);
@@ -253,7 +262,12 @@ impl Supervisor {
                 );
             }
         }
-        actions.retain(|action| !matches!(action, Action::Prepare(_) | Action::Start(..)));
+        actions.retain(|action| {
+            !matches!(
+                action,
+                Action::Prepare(_) | Action::Start(..) | Action::Observe(..)
+            )
+        });
         actions.extend(ended);
     }
 
@@ -294,6 +308,19 @@ impl Supervisor {
                     self.with(run, |handle| handle.stop(&reason));
                 }
                 Action::Release(run) => drop(self.handles.remove(&run)),
+                Action::Observe(assignment, t0_ns) => {
+                    let run = assignment.run;
+                    match observe::begin(self.shared.clone(), assignment, t0_ns) {
+                        Ok(observation) => {
+                            self.observations.insert(run, observation);
+                        }
+                        Err(error) => {
+                            tracing::warn!(%run, %error, "the host is not observed: no thread");
+                            actions.extend(self.shared.core().runs.observed(run));
+                        }
+                    }
+                }
+                Action::EndObservation(run) => drop(self.observations.remove(&run)),
                 Action::Report(report) => self.report(*report),
             }
         }

@@ -126,6 +126,22 @@ pub enum OnControllerLoss {
     StopAfter(u64),
 }
 
+/// What an agent watches beside its flows, from T0 to the end of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Observe {
+    /// Its interfaces.
+    pub links: bool,
+    /// Its kernel: at most one agent of each kernel is asked to.
+    pub kernel: bool,
+}
+
+impl Observe {
+    /// Whether it watches anything.
+    pub fn is_any(self) -> bool {
+        self.links || self.kernel
+    }
+}
+
 /// One agent's share of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
@@ -145,8 +161,10 @@ pub struct Assignment {
     pub end_ns: u64,
     /// Rule for a lost controller.
     pub on_controller_loss: OnControllerLoss,
-    /// This agent's ends.
+    /// This agent's ends; none for an agent that only watches.
     pub sessions: Vec<SessionSpec>,
+    /// What it watches.
+    pub observe: Observe,
 }
 
 /// Why an assignment is malformed; found before anything is started.
@@ -226,8 +244,8 @@ impl Assignment {
                 return fail(field.into(), format!("{value} is outside {low} to {high}"));
             }
         }
-        if self.sessions.is_empty() || self.sessions.len() > bounds::SESSIONS {
-            let n = self.sessions.len();
+        let n = self.sessions.len();
+        if n > bounds::SESSIONS || (n == 0 && !self.observe.is_any()) {
             return fail(
                 "sessions".into(),
                 format!("{n} is outside 1 to {}", bounds::SESSIONS),

@@ -7,6 +7,7 @@ pub mod campaign;
 pub mod id;
 pub mod label;
 pub mod nearest;
+pub mod observation;
 pub mod record;
 pub mod selector;
 pub mod stats;

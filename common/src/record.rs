@@ -14,6 +14,7 @@ pub use self::closed::{DataPath, Ending, FlowClosed, PeerTotals, Window};
 pub use self::columns::{DelayColumns, MoreColumns, TcpColumns};
 pub use self::counters::{Counters, add_counts};
 use crate::id::{FlowId, RunId};
+use crate::observation::{KernelRow, LinkRow, Observed};
 
 /// Which end of a flow speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -144,6 +145,12 @@ pub enum Entry {
     Record(Box<Record>),
     /// The end of a flow.
     Closed(Box<FlowClosed>),
+    /// An interface in an interval.
+    Link(Box<LinkRow>),
+    /// A kernel in an interval.
+    Kernel(Box<KernelRow>),
+    /// The end of an observation.
+    Observed(Box<Observed>),
 }
 
 impl Entry {
@@ -152,6 +159,9 @@ impl Entry {
         match self {
             Self::Record(record) => record.run,
             Self::Closed(closed) => closed.run,
+            Self::Link(row) => row.run,
+            Self::Kernel(row) => row.run,
+            Self::Observed(observed) => observed.run,
         }
     }
 }

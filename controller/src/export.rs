@@ -9,6 +9,7 @@
 mod column;
 pub mod csv;
 mod join;
+mod observation;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -27,6 +28,17 @@ pub struct Table {
     pub joined: bool,
     /// Rows of single streams too, not only the sums.
     pub streams: bool,
+}
+
+/// What rows are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// What the ends of flows saw.
+    Records(Table),
+    /// What passed interfaces.
+    Links,
+    /// What kernels went through.
+    Kernels,
 }
 
 /// What all rows of a run have in common.
@@ -104,16 +116,16 @@ impl Context {
                 put(&format!("cell_{name}"), value.as_str().into());
             }
         }
-        let offset = i64::try_from(record.start_ns).ok();
-        let unix_ns = self
-            .t0_unix_ns
-            .zip(offset)
-            .and_then(|(t0, offset)| t0.checked_add(offset));
-        if let Some(unix_ns) = unix_ns {
+        if let Some(unix_ns) = unix_ns(self.t0_unix_ns, record.start_ns) {
             row.insert("unix_ns".into(), unix_ns.into());
         }
         row
     }
+}
+
+/// The wall-clock time of an instant of a run, ns since the Unix epoch.
+fn unix_ns(t0_unix_ns: Option<i64>, start_ns: u64) -> Option<i64> {
+    t0_unix_ns?.checked_add(i64::try_from(start_ns).ok()?)
 }
 
 /// Gives the rows of a run, some at a time, as JSON objects in text; columns
@@ -127,7 +139,7 @@ impl Context {
 pub fn rows(
     store: &dyn Store,
     run: RunId,
-    table: Table,
+    what: What,
     each: &mut dyn FnMut(Vec<String>, Vec<String>) -> ControlFlow<()>,
 ) -> Result<(), StoreError> {
     let Some(row) = store.run(run)? else {
@@ -138,6 +150,21 @@ pub fn rows(
         });
     };
     let t0 = row.start.map(|start| start.unix_ns);
+    match what {
+        What::Records(table) => records(store, run, t0, table, each),
+        What::Links => observation::links(store, run, t0, each),
+        What::Kernels => observation::kernels(store, run, t0, each),
+    }
+}
+
+/// Rows of flows.
+fn records(
+    store: &dyn Store,
+    run: RunId,
+    t0: Option<i64>,
+    table: Table,
+    each: &mut dyn FnMut(Vec<String>, Vec<String>) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
     let context = Context::new(run, t0, store.flows(run)?);
     if each(context.columns(table.joined), Vec::new()).is_break() {
         return Ok(());

@@ -46,11 +46,17 @@ struct Inner {
 /// A batch on its way; see [`Pending::stored`].
 #[derive(Debug)]
 pub struct Pending {
+    agent: AgentName,
     outcome: oneshot::Receiver<Result<Appended, StoreError>>,
 }
 
 impl Pending {
-    /// Waits for the commit. Of the entries stored only the manifests are kept
+    /// Whose batch it is.
+    pub fn agent(&self) -> &AgentName {
+        &self.agent
+    }
+
+    /// Waits for the commit. Of the entries stored only manifests (of flows and of observations) are kept
     /// in the answer: rows are needed no more.
     ///
     /// # Errors
@@ -90,6 +96,7 @@ impl Ingest {
     /// Cancel-safe: a call that is dropped before it returns has queued nothing.
     pub async fn submit(&self, batch: Batch) -> Pending {
         let (answer, outcome) = oneshot::channel();
+        let agent = batch.agent.clone();
         let entries = u32::try_from(batch.entries.len())
             .unwrap_or(QUEUE)
             .clamp(1, QUEUE);
@@ -98,7 +105,7 @@ impl Ingest {
             .await
         else {
             // Dropping `answer` tells `stored` that nobody will.
-            return Pending { outcome };
+            return Pending { agent, outcome };
         };
         let inner = Arc::clone(&self.inner);
         let done = Box::new(move |result: Result<Appended, StoreError>| {
@@ -108,7 +115,7 @@ impl Ingest {
             answer.send(result).ok();
         });
         self.inner.store.append(batch, done);
-        Pending { outcome }
+        Pending { agent, outcome }
     }
 
     /// Why nothing can be stored at present, if so: new runs had better wait.
@@ -178,7 +185,7 @@ impl Inner {
                 drop(runs);
                 appended
                     .stored
-                    .retain(|entry| matches!(entry, Entry::Closed(_)));
+                    .retain(|entry| matches!(entry, Entry::Closed(_) | Entry::Observed(_)));
                 Ok(appended)
             }
             Err(error) => {

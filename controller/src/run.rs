@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use weir_common::id::{AgentName, FlowId, RunId, SessionId};
-use weir_common::record::End;
+use weir_common::id::{AgentName, RunId, SessionId};
+use weir_common::record::{End, Entry};
 use weir_experiment::analysis::ResultDocument;
 use weir_experiment::plan::Plan;
 use weir_runtime::Shutdown;
@@ -23,7 +23,7 @@ pub use self::director::Sharing;
 pub use self::error::RunError;
 pub use self::news::Watch;
 
-use self::director::{Command, Director};
+use self::director::{Command, Director, Stored};
 use crate::ingest::Ingest;
 use crate::registry::Registry;
 use crate::store::{AssignmentState, CampaignText, SessionState, Store};
@@ -145,10 +145,27 @@ impl Runs {
         self.tell(Command::Agent { agent, news });
     }
 
-    /// Passes on manifests that are stored.
-    pub fn stored(&self, manifests: Vec<(RunId, FlowId, End)>) {
-        if !manifests.is_empty() {
-            self.tell(Command::Stored { manifests });
+    /// Passes on what of an agent's entries a run waits for, now that they are stored.
+    pub fn stored(&self, agent: &AgentName, entries: &[Entry]) {
+        let awaited = entries.iter().filter_map(|entry| match entry {
+            Entry::Closed(closed) => Some((
+                closed.run,
+                Stored::Manifest {
+                    flow: closed.flow,
+                    end: closed.end,
+                },
+            )),
+            Entry::Observed(observed) => Some((
+                observed.run,
+                Stored::Observed {
+                    agent: agent.clone(),
+                },
+            )),
+            Entry::Record(_) | Entry::Link(_) | Entry::Kernel(_) => None,
+        });
+        let awaited: Vec<_> = awaited.collect();
+        if !awaited.is_empty() {
+            self.tell(Command::Stored { awaited });
         }
     }
 }

@@ -27,6 +27,7 @@ use std::sync::mpsc;
 
 use weir_common::assignment::StartAt;
 use weir_common::id::{AgentName, BootId, RunId};
+use weir_common::observation::KernelRow;
 
 pub use agent::{AgentHello, AgentRow};
 pub use error::{Fault, StoreError};
@@ -34,7 +35,8 @@ pub use flow::{
     AssignmentRow, AssignmentState, FlowRow, Party, PhaseRow, RunPlan, SessionRow, SessionState,
 };
 pub use records::{
-    AppendDone, Appended, Batch, ManifestRow, RecordQuery, RowCount, StoredRecord, Streams,
+    AgentLinkRow, AppendDone, Appended, Batch, ManifestRow, ObservedRow, RecordQuery, RowCount,
+    StoredRecord, Streams,
 };
 pub use run::{CampaignText, NewRun, RunRef, RunRefError, RunRow, RunState, RunSummary};
 pub use sqlite::SqliteStore;
@@ -207,8 +209,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreError::Expected`] when `first_seq` leaves a hole,
     /// [`StoreError::Entry`] for an entry that names no run or flow, speaks for
-    /// an end that is not the agent's (nor a foreign peer's of its own), or
-    /// holds a figure above 2^63 - 1; nothing of the batch is stored then.
+    /// an end that is not the agent's (nor a foreign peer's of its own) or of a
+    /// run in which the agent has no part, or holds a figure above 2^63 - 1; nothing of the batch is stored then.
     /// [`StoreError::Storage`]: nothing of the batch is stored; it may be sent again.
     fn append(&self, batch: Batch, done: AppendDone);
 
@@ -245,4 +247,25 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Rows really stored for each (flow, end) that has any, by flow, tx
     /// first: counted, not remembered.
     fn row_counts(&self, run: RunId) -> Result<Vec<RowCount>, StoreError>;
+
+    // ---- what was seen beside the flows ----
+
+    /// Rows of interfaces by agent, interface and k, given to `each` in chunks
+    /// of at most 1,000; it may end the scan.
+    fn links(
+        &self,
+        run: RunId,
+        each: &mut dyn FnMut(Vec<AgentLinkRow>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Rows of kernels by boot id and k, given to `each` in chunks of at most
+    /// 1,000; it may end the scan.
+    fn kernels(
+        &self,
+        run: RunId,
+        each: &mut dyn FnMut(Vec<KernelRow>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// How observations of a run ended, by agent.
+    fn observations(&self, run: RunId) -> Result<Vec<ObservedRow>, StoreError>;
 }

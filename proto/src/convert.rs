@@ -8,6 +8,7 @@
 
 mod assignment;
 mod manifest;
+mod observation;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -69,6 +70,10 @@ pub mod limits {
     pub const TUPLES: usize = weir_common::assignment::bounds::STREAMS;
     /// Warnings of a manifest.
     pub const WARNINGS: usize = 64;
+    /// Captures that one observation names.
+    pub const OBSERVERS: usize = 64;
+    /// Routes that one observation tells.
+    pub const ROUTES: usize = 256;
     /// Assignments of one snapshot.
     pub const ITEMS: usize = 1024;
     /// Largest count: what a signed 64-bit column of a database holds.

@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
+    "weir/types/v1/observation.proto",
     "weir/types/v1/record.proto",
     "weir/types/v1/assignment.proto",
     "weir/types/v1/inventory.proto",

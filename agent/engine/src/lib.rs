@@ -16,6 +16,7 @@
 //! threads around them do the waiting. No packet allocates, locks or logs.
 
 pub mod arrival;
+pub mod cgroup;
 pub mod clock;
 pub mod cpus;
 mod drive;
@@ -29,4 +30,5 @@ mod receiver;
 mod run;
 mod session;
 pub mod socket;
+mod throttling;
 mod wait;

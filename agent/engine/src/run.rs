@@ -6,6 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use weir_common::assignment::Assignment;
 use weir_common::id::SessionId;
@@ -17,6 +18,7 @@ use crate::link::LinkTable;
 use crate::listener::{self, Listeners};
 use crate::session::{Life, Session};
 use crate::socket::{Waker, pin_thread};
+use crate::throttling::Throttling;
 
 /// A traffic thread keeps its buffers on the heap; 256 KiB is several times what
 /// it uses, and lets thousands of them fit a small host.
@@ -28,11 +30,16 @@ const STREAMS_A_WORKER: u64 = 32;
 /// Threads of the crew at most: what is left of the CPUs is for fast streams.
 const WORKERS_MAX: usize = 4;
 
+/// How often the run looks whether its control group was throttled.
+const READ_EVERY: Duration = Duration::from_millis(200);
+
 /// What the threads of a run share.
 pub(crate) struct Run {
     pub(crate) config: EngineConfig,
     pub(crate) assignment: Arc<Assignment>,
     pub(crate) sink: Arc<dyn Sink>,
+    /// The same, by its own name.
+    throttling: Arc<Throttling>,
     pub(crate) sessions: Vec<Arc<Session>>,
     /// Where a session is in `sessions`.
     by_number: HashMap<SessionId, usize>,
@@ -155,6 +162,8 @@ impl RunHandle {
         assignment: Arc<Assignment>,
         sink: Arc<dyn Sink>,
     ) -> Result<Self, EngineError> {
+        let throttling = Arc::new(Throttling::around(sink, Arc::clone(&config.clock)));
+        let sink: Arc<dyn Sink> = Arc::clone(&throttling) as _;
         let session = |spec: &_| Arc::new(Session::new(&assignment, Clone::clone(spec), &sink));
         let (stop, end) = (Waker::new()?, Waker::new()?);
         let workers = (streams(&assignment) / STREAMS_A_WORKER + 1) as usize;
@@ -179,6 +188,7 @@ impl RunHandle {
             changed: Condvar::new(),
             assignment,
             sink,
+            throttling,
         });
         let of_thread = Arc::clone(&run);
         let conductor = spawn(None, "weir-run", move || conduct(&of_thread, workers));
@@ -219,6 +229,7 @@ impl RunHandle {
     /// first call counts. Sessions that are not ready by then fail.
     pub fn start(&self, t0_mono_ns: u64) {
         let _known = self.run.t0_ns.set(t0_mono_ns);
+        self.run.throttling.start(t0_mono_ns);
         self.run.notify();
     }
 
@@ -307,8 +318,9 @@ impl Run {
     fn wait(&self, done: impl Fn(&Progress) -> bool) {
         let mut progress = self.lock();
         while !done(&progress) {
-            let waited = self.changed.wait(progress);
-            progress = waited.unwrap_or_else(PoisonError::into_inner);
+            let waited = self.changed.wait_timeout(progress, READ_EVERY);
+            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.throttling.read();
         }
     }
 }

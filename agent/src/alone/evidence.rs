@@ -41,6 +41,8 @@ impl Evidence {
         let (run, flow, end) = match &entry {
             Entry::Record(record) => (record.run, record.flow, record.end),
             Entry::Closed(closed) => (closed.run, closed.flow, closed.end),
+            // Nobody was asked to watch beside the flows.
+            Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) => return Ok(None),
         };
         let planned = plan.flow(flow).filter(|planned| {
             let at_end = match end {
@@ -65,6 +67,7 @@ impl Evidence {
                 side.closed.get_or_insert(*closed);
                 Ok(None)
             }
+            Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) => Ok(None),
         }
     }
 

@@ -10,7 +10,7 @@ use weir_common::campaign::Campaign;
 use weir_common::id::AgentName;
 use weir_common::record::End;
 use weir_experiment::analysis::document::Reason;
-use weir_experiment::analysis::{self, ResultDocument};
+use weir_experiment::analysis::{self, ResultDocument, Surroundings};
 use weir_experiment::output::result::{self, Shown, details};
 use weir_experiment::output::text::{plural, printable};
 use weir_experiment::plan::Plan;
@@ -230,6 +230,8 @@ fn judge(
         plan,
         t0_unix_ns: measured.t0_unix_ns,
         evidence: measured.evidence.flows(),
+        // Nobody watches beside the flows here.
+        surroundings: &Surroundings::new(plan),
         reasons,
         warnings: warnings
             .map(|warning| Reason::of_run(&warning.code, warning.text.clone()))

@@ -1,4 +1,4 @@
-//! Parsers of /proc and of control group files. Odd text gives nothing, never
+//! Parsers of /proc. Odd text gives nothing, never
 //! a panic.
 
 /// Names of the bits of `CapEff`, in the order of capabilities(7).
@@ -65,64 +65,20 @@ pub fn effective_capabilities(status: &str) -> Vec<&'static str> {
     set.map(|(_, name)| *name).collect()
 }
 
+/// `Cpus_allowed_list`: CPUs that may be used, such as `0-3,8`.
+pub fn allowed_cpus(status: &str) -> Option<&str> {
+    status_value(status, "Cpus_allowed_list")
+}
+
 /// How many cores `Cpus_allowed_list` holds, such as `0-3,8`.
 pub fn allowed_cores(status: &str) -> Option<u32> {
     let mut cores = 0u32;
-    for range in status_value(status, "Cpus_allowed_list")?.split(',') {
+    for range in allowed_cpus(status)?.split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
         cores = cores.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
     }
     Some(cores)
-}
-
-/// The control groups that may limit CPU time, from /proc/PID/cgroup.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ControlGroups {
-    /// Path in the unified hierarchy (version 2).
-    pub unified: Option<String>,
-    /// Path in the `cpu` hierarchy (version 1).
-    pub cpu: Option<String>,
-}
-
-impl ControlGroups {
-    /// Lines are `number:controllers:path` (cgroups(7)).
-    pub fn parse(text: &str) -> Self {
-        let mut groups = Self::default();
-        for line in text.lines() {
-            let mut fields = line.splitn(3, ':');
-            let (Some(number), Some(controllers), Some(path)) =
-                (fields.next(), fields.next(), fields.next())
-            else {
-                continue;
-            };
-            if number == "0" && controllers.is_empty() {
-                groups.unified = Some(path.to_owned());
-            } else if controllers.split(',').any(|controller| controller == "cpu") {
-                groups.cpu = Some(path.to_owned());
-            }
-        }
-        groups
-    }
-}
-
-/// `cpu.max` of version 2: `max 100000` or `50000 100000`, as thousandths of a core.
-pub fn cpu_max_milli(text: &str) -> Option<u64> {
-    let mut words = text.split_ascii_whitespace();
-    let (quota, period) = (words.next()?, words.next()?);
-    milli(quota.parse().ok()?, period.parse().ok()?)
-}
-
-/// Quota and period of version 1, as thousandths of a core; -1 is no quota.
-pub fn cfs_quota_milli(quota_us: &str, period_us: &str) -> Option<u64> {
-    milli(
-        quota_us.trim().parse().ok()?,
-        period_us.trim().parse().ok()?,
-    )
-}
-
-fn milli(quota_us: u64, period_us: u64) -> Option<u64> {
-    quota_us.checked_mul(1000)?.checked_div(period_us)
 }
 
 #[cfg(test)]
@@ -149,31 +105,11 @@ mod tests {
         assert_eq!(allowed_cores("Cpus_allowed_list:\t3-1\n"), None);
     }
 
-    #[test]
-    fn control_groups_of_both_versions() {
-        let text = "12:cpu,cpuacct:/docker/abc\n3:cpuset:/x\n0::/user.slice/a:b\n";
-        let groups = ControlGroups::parse(text);
-        assert_eq!(groups.unified.as_deref(), Some("/user.slice/a:b"));
-        assert_eq!(groups.cpu.as_deref(), Some("/docker/abc"));
-    }
-
-    #[test]
-    fn quotas_are_thousandths_of_a_core() {
-        assert_eq!(cpu_max_milli("50000 100000\n"), Some(500));
-        assert_eq!(cpu_max_milli("max 100000\n"), None);
-        assert_eq!(cpu_max_milli("1 0"), None);
-        assert_eq!(cfs_quota_milli("150000\n", "100000\n"), Some(1500));
-        assert_eq!(cfs_quota_milli("-1\n", "100000\n"), None);
-    }
-
     proptest! {
         #[test]
-        fn odd_text_never_panics(text in "(CapEff:|Cpus_allowed_list:|0::|)\\PC{0,60}") {
+        fn odd_text_never_panics(text in "(CapEff:|Cpus_allowed_list:|)\\PC{0,60}") {
             effective_capabilities(&text);
             allowed_cores(&text);
-            ControlGroups::parse(&text);
-            cpu_max_milli(&text);
-            cfs_quota_milli(&text, &text);
         }
     }
 }

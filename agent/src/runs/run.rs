@@ -36,6 +36,8 @@ pub(super) struct Run {
     pub(super) wanted: bool,
     /// Whether the engine has it.
     pub(super) in_engine: bool,
+    /// Whether its host is being observed.
+    pub(super) observing: bool,
     pub(super) ends: BTreeMap<(SessionId, End), SessionEnd>,
     pub(super) targets: BTreeMap<SessionId, u16>,
     pub(super) excluded: BTreeSet<SessionId>,
@@ -54,12 +56,19 @@ impl Run {
             late_by_ns: 0,
             wanted: true,
             in_engine: false,
+            observing: false,
             ends: BTreeMap::new(),
             targets: BTreeMap::new(),
             excluded: BTreeSet::new(),
             t0_ns: None,
             stopping: None,
         }
+    }
+
+    /// Whether it has nothing to do but to observe.
+    pub(super) fn watches(&self) -> bool {
+        let assignment = self.assignment.as_ref();
+        assignment.is_some_and(|it| it.sessions.is_empty() && it.observe.is_any())
     }
 
     pub(super) fn status(&self, id: RunId) -> pb::AssignmentStatus {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use weir_common::assignment::{
-    Family, Kind, OnControllerLoss, Peer, Rate, Segment, SessionSpec, SocketTraffic, Target,
-    Transport,
+    Family, Kind, Observe, OnControllerLoss, Peer, Rate, Segment, SessionSpec, SocketTraffic,
+    Target, Transport,
 };
 use weir_common::id::FlowId;
 use weir_common::record::End;
@@ -53,6 +53,7 @@ fn assignment(run: u32, address: &str) -> Assignment {
         end_ns: 10 * SECOND,
         on_controller_loss: OnControllerLoss::RunToEnd,
         sessions: vec![session(1, End::Tx, true), session(2, End::Rx, false)],
+        observe: Observe::default(),
     }
 }
 
@@ -155,6 +156,85 @@ fn a_run_from_accepted_to_finished() {
     assert_eq!(actions[..2], [Action::Persist, Action::Release(run)]);
     assert_eq!(state(&runs, 1), State::Finished);
     assert!(!runs.is_busy());
+}
+
+/// A router: nothing to send, its interfaces to watch.
+fn watching(run: u32, order: Order) -> Desired {
+    let mut item = desired(run, order);
+    item.assignment.sessions.clear();
+    item.assignment.observe.links = true;
+    item
+}
+
+#[test]
+fn one_that_only_watches_is_never_in_the_engine() {
+    let mut runs = Runs::default();
+    let run = RunId(1);
+    let actions = apply(&mut runs, vec![watching(1, Order::Prepare)]);
+    assert!(
+        !actions
+            .iter()
+            .any(|action| matches!(action, Action::Prepare(_)))
+    );
+    assert_eq!(state(&runs, 1), State::Prepared);
+    let actions = apply(&mut runs, vec![watching(1, start(103 * SECOND, KERNEL))]);
+    assert!(matches!(&actions[1], Action::Observe(it, t0) if it.run == run && *t0 == 103 * SECOND));
+    assert!(
+        !actions
+            .iter()
+            .any(|action| matches!(action, Action::Start(..)))
+    );
+    assert_eq!(state(&runs, 1), State::Armed);
+    runs.on_time(103 * SECOND);
+    assert_eq!(state(&runs, 1), State::Running);
+    assert!(runs.is_busy());
+    let actions = runs.observed(run);
+    assert_eq!(actions[..2], [Action::Persist, Action::Release(run)]);
+    assert_eq!(state(&runs, 1), State::Finished);
+    assert!(runs.observed(run).is_empty(), "told once");
+}
+
+#[test]
+fn an_observation_ends_with_its_run() {
+    let mut runs = Runs::default();
+    let run = RunId(1);
+    let mut item = desired(1, start(103 * SECOND, KERNEL));
+    item.assignment.observe.kernel = true;
+    let actions = apply(&mut runs, vec![item]);
+    assert!(actions.contains(&Action::Start(run, 103 * SECOND)));
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Observe(..)))
+    );
+    // The observation may end first, and that ends no flow.
+    let actions = runs.on_event(run, &Event::Finished);
+    assert!(
+        actions.contains(&Action::EndObservation(run)),
+        "{actions:?}"
+    );
+    assert_eq!(state(&runs, 1), State::Finished);
+
+    let stopped = watching(2, start(103 * SECOND, KERNEL));
+    apply(&mut runs, vec![stopped]);
+    let actions = runs.stop(RunId(2), "asked");
+    assert!(
+        actions.contains(&Action::EndObservation(RunId(2))),
+        "{actions:?}"
+    );
+    assert_eq!(state(&runs, 2), State::Stopped);
+}
+
+#[test]
+fn the_end_of_an_observation_ends_no_flow() {
+    let mut runs = Runs::default();
+    let mut item = desired(1, start(98 * SECOND, KERNEL));
+    item.assignment.observe.links = true;
+    apply(&mut runs, vec![item]);
+    assert!(runs.observed(RunId(1)).is_empty());
+    assert_eq!(state(&runs, 1), State::Running);
+    let actions = runs.on_event(RunId(1), &Event::Finished);
+    assert!(!actions.contains(&Action::EndObservation(RunId(1))));
 }
 
 #[test]

@@ -6,7 +6,9 @@ mod evidence;
 mod expectation;
 mod figures;
 mod ledger;
+mod limited;
 mod sets;
+mod surroundings;
 mod validity;
 
 use std::collections::BTreeMap;
@@ -19,9 +21,10 @@ use weir_common::traffic::Transport;
 
 pub use self::document::{ResultDocument, Verdict};
 pub use self::evidence::{EndEvidence, Failure, FlowEvidence};
+pub use self::surroundings::Surroundings;
 
 use self::document::{Checks, Flow, Reason, SCHEMA, StartSkew, Time};
-use self::validity::Subject;
+use self::validity::{At, Subject};
 use crate::plan::{Plan, PlannedFlow};
 
 /// Everything that a result is made of.
@@ -37,6 +40,8 @@ pub struct Input<'a> {
     pub t0_unix_ns: Option<i64>,
     /// What is known of each flow.
     pub evidence: &'a BTreeMap<FlowId, FlowEvidence>,
+    /// What is known of hosts and kernels beside the flows.
+    pub surroundings: &'a Surroundings,
     /// Reasons of the run as a whole, such as a stop; each makes it partial.
     pub reasons: Vec<Reason>,
     /// What to know of the run as a whole.
@@ -93,6 +98,7 @@ pub fn analyse(input: Input<'_>) -> ResultDocument {
         ledger,
         sets: sets::summarise(input.plan, &flows),
         flows,
+        links: input.surroundings.lossy_links(),
         expectations,
         provenance: input.provenance,
     }
@@ -187,7 +193,12 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
         streams: planned.streams,
         excess: if udp { losses.excess } else { 0 },
     };
-    let judgement = validity::judge(subject, evidence, &input.campaign.valid);
+    let at = At {
+        flow: planned,
+        plan: input.plan,
+        surroundings: input.surroundings,
+    };
+    let judgement = validity::judge(subject, evidence, at, &input.campaign.valid);
     let valid = judgement.reasons.is_empty();
     let mut reasons = judgement.reasons;
     let missing = missing(input, planned, evidence);
@@ -197,6 +208,13 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
     let (jitter_us, jitter) = rx.map_or((None, None), |rx| figures::jitter(&rx.window));
     let rx_counters = evidence.rx.window().filter(|_| udp);
     let cpu = figures::cpu(evidence, seconds, planned.streams);
+    let tcp = (!udp).then(|| figures::tcp(evidence, seconds));
+    let network = losses.lost.network.filter(|_| udp).unwrap_or(0);
+    let lost_at = if network > 0 {
+        input.surroundings.lost_at(input.plan, planned)
+    } else {
+        Vec::new()
+    };
     let control: Vec<u64> = [tx, rx]
         .into_iter()
         .flatten()
@@ -221,7 +239,10 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
         complete,
         reasons,
         warnings: judgement.warnings,
-        limited: limited_by_cpu(scheduled, planned.streams, cpu).then(|| "cpu".to_owned()),
+        limited: (!scheduled)
+            .then(|| limited::by(evidence, planned.streams, cpu, tcp.as_ref()))
+            .flatten()
+            .map(str::to_owned),
         window_s: [start, end],
         duration_s: seconds,
         offered,
@@ -229,6 +250,7 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
         received,
         lost: udp.then_some(losses.lost),
         lost_detail: udp.then_some(losses.detail),
+        lost_at,
         loss: losses.ratio.filter(|_| udp),
         late: rx_counters.and_then(|rx| rx.late),
         duplicate: rx_counters.and_then(|rx| rx.duplicate),
@@ -250,19 +272,11 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
         ttl: rx.and_then(|rx| figures::ttl(&rx.window)),
         ce: rx.filter(|_| udp).and_then(|rx| rx.window.ce),
         retransmits: tx.filter(|_| !udp).and_then(|tx| tx.window.retransmits),
-        tcp: (!udp).then(|| figures::tcp(evidence, seconds)),
+        tcp,
         control_packets: control.into_iter().reduce(u64::saturating_add),
         path: figures::path(evidence),
         cpu,
     }
-}
-
-/// An unlimited flow whose busier end had its threads running, or waiting to
-/// run, nearly all of the time was held back by the CPU.
-fn limited_by_cpu(scheduled: bool, streams: u16, cpu: document::Cpu) -> bool {
-    let busiest = cpu.tx_pct.unwrap_or(0.0).max(cpu.rx_pct.unwrap_or(0.0));
-    let of_a_thread = busiest / f64::from(streams.max(1));
-    !scheduled && of_a_thread + cpu.runq_wait_pct.unwrap_or(0.0) >= 90.0
 }
 
 /// The measured window from T0 in seconds: the generator's, else the

@@ -40,6 +40,9 @@ pub struct Plan {
     pub lost_agent: OnLostAgent,
     /// The hosts that take part, by name.
     pub hosts: Vec<PlannedHost>,
+    /// Agents without flows that watch their interfaces meanwhile, by name.
+    #[serde(default)]
+    pub observers: Vec<PlannedObserver>,
     /// The phases, in time.
     pub phases: Vec<PlannedPhase>,
     /// The sessions, by number.
@@ -82,6 +85,15 @@ pub struct PlannedHost {
     pub kernel: String,
     /// Sessions of which it is an end.
     pub sessions: u32,
+}
+
+/// One agent that takes no part in a flow and watches its host: a router.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedObserver {
+    /// The agent.
+    pub name: AgentName,
+    /// Boot id of its kernel.
+    pub kernel: String,
 }
 
 /// One phase.
@@ -257,6 +269,46 @@ impl Plan {
     /// The agents that take part, by name.
     pub fn agents(&self) -> impl Iterator<Item = &AgentName> {
         self.hosts.iter().map(|host| &host.name)
+    }
+
+    /// The agents that take part and those that observe.
+    pub fn everyone(&self) -> impl Iterator<Item = &AgentName> {
+        let observers = self.observers.iter().map(|observer| &observer.name);
+        self.agents().chain(observers)
+    }
+
+    /// Whether an agent has anything to do in the run.
+    pub fn takes_part(&self, agent: &AgentName) -> bool {
+        self.host(agent).is_some() || self.observer(agent).is_some()
+    }
+
+    /// An agent that only observes.
+    pub fn observer(&self, agent: &AgentName) -> Option<&PlannedObserver> {
+        self.observers
+            .iter()
+            .find(|observer| observer.name == *agent)
+    }
+
+    /// Boot id of an agent's kernel.
+    pub fn kernel_of(&self, agent: &AgentName) -> Option<&str> {
+        let host = self.host(agent).map(|host| &host.kernel);
+        let kernel = host.or_else(|| self.observer(agent).map(|observer| &observer.kernel))?;
+        Some(kernel)
+    }
+
+    /// The one agent that tells of a kernel: the first host of the run that
+    /// runs on it, else the first observer.
+    pub fn reporter(&self, kernel: &str) -> Option<&AgentName> {
+        if kernel.is_empty() {
+            return None;
+        }
+        let hosts = self.hosts.iter().map(|host| (&host.name, &host.kernel));
+        let observers = self.observers.iter();
+        let observers = observers.map(|observer| (&observer.name, &observer.kernel));
+        hosts
+            .chain(observers)
+            .find(|(_, known)| *known == kernel)
+            .map(|(name, _)| name)
     }
 
     /// A host of the plan.

@@ -6,6 +6,7 @@ mod error;
 mod limit;
 mod load;
 mod locate;
+mod observers;
 mod pairs;
 mod party;
 mod rows;
@@ -130,6 +131,7 @@ pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result
 
     let built = build::build(&context, &phases, &sets, tag_seed)?;
     let hosts = check::sessions(&context, &built.sessions)?;
+    let observers = observers::choose(&context, &hosts, &mut warnings);
     let load = load::peaks(&context, &phases, &built.flows);
     limit::check(&context, &phases, &built.flows)?;
     check::load(&context, &load, &mut warnings);
@@ -145,6 +147,7 @@ pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result
             LostAgent::Mark => OnLostAgent::Mark,
             LostAgent::Fail => OnLostAgent::Fail,
         },
+        observers,
         hosts,
         end_ns: built
             .flows

@@ -100,8 +100,18 @@ pub(super) const EXPECT: Section = Section {
 
 pub(super) const VALID: Section = Section {
     title: "[valid]",
-    keys: &["behind", "lateness", "clock_step", "runq", "ignore"],
-    later: &["throttled", "steal", "softnet_drops", "observers"],
+    keys: &[
+        "behind",
+        "lateness",
+        "clock_step",
+        "throttled",
+        "runq",
+        "steal",
+        "softnet_drops",
+        "observers",
+        "ignore",
+    ],
+    later: &[],
 };
 
 /// Besides these, `per_LABEL` for any label.

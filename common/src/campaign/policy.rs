@@ -33,8 +33,16 @@ pub struct Valid {
     pub lateness: Option<Span>,
     /// Largest clock step inside a delay figure.
     pub clock_step: Span,
+    /// Throttled by the control group's CPU quota, as a share of the time.
+    pub throttled: Cause,
     /// Waiting for a CPU, as a share of the time.
     pub runq: Cause,
+    /// Stolen by the hypervisor, as a share of the time of all cores.
+    pub steal: Cause,
+    /// Dropped by a kernel before its stack saw them, as a share of the packets it processed.
+    pub softnet_drops: Cause,
+    /// Somebody captured packets on a host or kernel of the flow: whether that decides.
+    pub observers: bool,
     /// Codes of reasons that are recorded but decide nothing, sorted.
     pub ignore: Vec<String>,
 }
@@ -71,7 +79,11 @@ impl Default for Valid {
             behind: percent(1),
             lateness: None,
             clock_step: Span::from_millis(1),
+            throttled: Cause::warn(percent(1)),
             runq: Cause::warn(percent(10)),
+            steal: Cause::warn(percent(2)),
+            softnet_drops: Cause::warn(Ratio::ZERO),
+            observers: false,
             ignore: Vec::new(),
         }
     }

@@ -379,10 +379,20 @@ fn write_valid(out: &mut Out, valid: &Valid) {
         out.text("lateness", lateness);
     }
     out.text_unless("clock_step", valid.clock_step, normal.clock_step);
-    match valid.runq {
-        Cause { decides: false, .. } => {}
-        Cause { above, .. } if above == normal.runq.above => out.text("runq", "invalid"),
-        Cause { above, .. } => out.text("runq", above),
+    for (key, cause, usual) in [
+        ("throttled", valid.throttled, normal.throttled),
+        ("runq", valid.runq, normal.runq),
+        ("steal", valid.steal, normal.steal),
+        ("softnet_drops", valid.softnet_drops, normal.softnet_drops),
+    ] {
+        match cause {
+            Cause { decides: false, .. } => {}
+            Cause { above, .. } if above == usual.above => out.text(key, "invalid"),
+            Cause { above, .. } => out.text(key, above),
+        }
+    }
+    if valid.observers {
+        out.text("observers", "invalid");
     }
     if !valid.ignore.is_empty() {
         out.raw("ignore", &list(valid.ignore.iter().map(|code| quote(code))));

@@ -78,6 +78,8 @@ pub struct Window {
     pub cpu_us: Option<u64>,
     /// Time those threads waited for a CPU, us.
     pub runq_wait_us: Option<u64>,
+    /// Time the agent's control group was throttled, summed over CPUs, us.
+    pub throttled_us: Option<u64>,
     /// Longest time a thread of the flow did not run when it should have, us.
     pub frozen_us: Option<u64>,
     /// Largest step of the wall clock while its stamps were read, ns; 0 = none (UDP receiver).

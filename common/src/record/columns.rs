@@ -101,6 +101,6 @@ pub struct MoreColumns {
     pub cpu_us: Option<u64>,
     /// Time those threads waited for a CPU in the row, us.
     pub runq_wait_us: Option<u64>,
-    /// Time the agent's control group was throttled in the row, us.
+    /// Time the agent's control group was throttled in the row, summed over CPUs, us.
     pub throttled_us: Option<u64>,
 }

@@ -115,7 +115,7 @@ fn rows_of_a_run_come_with_their_columns_once() {
     store.set_started(run, &start).unwrap();
     let gather = |table| {
         let (mut heads, mut lines) = (Vec::new(), Vec::new());
-        rows(&store, run, table, &mut |columns, rows| {
+        rows(&store, run, What::Records(table), &mut |columns, rows| {
             if !columns.is_empty() {
                 heads.push(columns);
             }
@@ -170,7 +170,7 @@ fn rows_of_a_run_come_with_their_columns_once() {
         .len(),
         4_500
     );
-    let absent = rows(&store, RunId(99), joined, &mut |_, _| {
+    let absent = rows(&store, RunId(99), What::Records(joined), &mut |_, _| {
         ControlFlow::Continue(())
     });
     assert!(

@@ -16,7 +16,7 @@ use weir_proto::controller::v1::{self as pb, watch_response};
 use weir_runtime::{HostClock, Shutdown};
 
 use super::status::{of_run, of_store};
-use crate::export::{self, Table};
+use crate::export::{self, Table, What};
 use crate::listener::{Peer, Role};
 use crate::registry::{AgentView, Registry};
 use crate::run::{Runs, Sharing, Watch};
@@ -270,15 +270,12 @@ impl ControllerService for OperatorGateway {
     ) -> Result<Response<Self::RecordsStream>, Status> {
         require_operator(&request)?;
         let request = request.into_inner();
+        let what = rows_of(&request)?;
         let run = self.find(&request.run).await?;
         let (sender, receiver) = mpsc::channel(ROWS_WAITING);
         let store = Arc::clone(&self.store);
         tokio::task::spawn_blocking(move || {
-            let table = Table {
-                joined: request.joined,
-                streams: request.streams,
-            };
-            let sent = export::rows(store.as_ref(), run, table, &mut |columns, rows_json| {
+            let sent = export::rows(store.as_ref(), run, what, &mut |columns, rows_json| {
                 let message = pb::RecordsResponse { columns, rows_json };
                 match sender.blocking_send(Ok(message)) {
                     Ok(()) => ControlFlow::Continue(()),
@@ -378,6 +375,24 @@ async fn forward(
                 tracing::debug!(missed, "a watcher is slow");
             }
             Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Which rows a request means.
+fn rows_of(request: &pb::RecordsRequest) -> Result<What, Status> {
+    match request.table.as_str() {
+        "" | "records" => Ok(What::Records(Table {
+            joined: request.joined,
+            streams: request.streams,
+        })),
+        "links" => Ok(What::Links),
+        "kernels" => Ok(What::Kernels),
+        other => {
+            let other: String = other.chars().take(40).collect();
+            Err(Status::invalid_argument(format!(
+                "records.table: `{other}` is none of records, links, kernels"
+            )))
         }
     }
 }

@@ -145,13 +145,10 @@ fn decode(sender: &Sender, batch: pb::Batch) -> Result<Batch, Status> {
 /// no ack of what is not stored; the agent keeps its records and comes back.
 async fn acknowledge(mut commits: mpsc::Receiver<Pending>, outbound: Outbound, runs: Runs) {
     while let Some(commit) = commits.recv().await {
+        let agent = commit.agent().clone();
         let message = match commit.stored().await {
             Ok(appended) => {
-                let manifests = appended.stored.iter().filter_map(|entry| match entry {
-                    Entry::Closed(closed) => Some((closed.run, closed.flow, closed.end)),
-                    Entry::Record(_) => None,
-                });
-                runs.stored(manifests.collect());
+                runs.stored(&agent, &appended.stored);
                 Ok(ack(appended.acked_seq))
             }
             Err(StoreError::Expected(seq)) => Ok(RecordsResponse {

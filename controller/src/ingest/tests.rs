@@ -21,6 +21,7 @@ fn plan() -> Plan {
         settle_ns: 0,
         lost_agent: weir_experiment::plan::OnLostAgent::Mark,
         hosts: Vec::new(),
+        observers: Vec::new(),
         phases: Vec::new(),
         sessions: Vec::new(),
         flows: Vec::new(),

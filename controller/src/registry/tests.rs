@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_common::assignment::{Assignment, OnControllerLoss, Order};
+use weir_common::assignment::{Assignment, Observe, OnControllerLoss, Order};
 use weir_common::id::{BootId, RunId};
 use weir_proto::types::v1::Interface;
 
@@ -58,6 +58,10 @@ fn wanted(run: u32) -> Vec<Desired> {
         end_ns: SECOND,
         on_controller_loss: OnControllerLoss::RunToEnd,
         sessions: Vec::new(),
+        observe: Observe {
+            links: true,
+            kernel: false,
+        },
     };
     let (targets, excluded) = (Vec::new(), Vec::new());
     vec![Desired {

@@ -8,7 +8,7 @@ use weir_common::campaign::Campaign;
 use weir_common::id::{AgentName, FlowId, RunId};
 use weir_common::record::End;
 use weir_experiment::analysis::document::Reason;
-use weir_experiment::analysis::{self, Failure, FlowEvidence, ResultDocument};
+use weir_experiment::analysis::{self, Failure, FlowEvidence, ResultDocument, Surroundings};
 use weir_experiment::plan::Plan;
 
 use super::provenance::Provenance;
@@ -33,6 +33,7 @@ pub(super) fn result(
     provenance: &Provenance,
 ) -> Result<ResultDocument, StoreError> {
     let evidence = gather(store, row.run, plan, &beside.silences)?;
+    let surroundings = surroundings(store, row.run, plan)?;
     let reasons = row
         .stop_reason
         .iter()
@@ -50,10 +51,30 @@ pub(super) fn result(
         plan,
         t0_unix_ns: row.start.as_ref().map(|start| start.unix_ns),
         evidence: &evidence,
+        surroundings: &surroundings,
         reasons,
         warnings,
-        provenance: provenance.of_run(row, plan),
+        provenance: provenance.of_run(row, plan, &surroundings),
     }))
+}
+
+/// Reads what agents saw beside the flows.
+fn surroundings(store: &dyn Store, run: RunId, plan: &Plan) -> Result<Surroundings, StoreError> {
+    let mut surroundings = Surroundings::new(plan);
+    store.kernels(run, &mut |rows| {
+        rows.iter().for_each(|row| surroundings.kernel_row(row));
+        ControlFlow::Continue(())
+    })?;
+    store.links(run, &mut |rows| {
+        for row in &rows {
+            surroundings.link_row(&row.agent, &row.row);
+        }
+        ControlFlow::Continue(())
+    })?;
+    for row in store.observations(run)? {
+        surroundings.observed(row.agent, row.observed);
+    }
+    Ok(surroundings)
 }
 
 /// Reads rows, manifests and failures of a run.

@@ -68,12 +68,21 @@ pub(super) enum Command {
         news: AgentNews,
     },
     Stored {
-        manifests: Vec<(RunId, FlowId, End)>,
+        awaited: Vec<(RunId, Stored)>,
     },
     Closed {
         run: RunId,
         result: Box<Result<ResultDocument, RunError>>,
     },
+}
+
+/// What a run waits for and has got.
+#[derive(Debug)]
+pub(super) enum Stored {
+    /// The manifest of an end of a flow.
+    Manifest { flow: FlowId, end: End },
+    /// The end of an agent's observation.
+    Observed { agent: AgentName },
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, RunError>>;
@@ -188,9 +197,13 @@ impl Director {
                 reply.send(self.busy()).ok();
             }
             Command::Agent { agent, news } => self.agent(agent, news).await,
-            Command::Stored { manifests } => {
-                for (run, flow, end) in manifests {
-                    self.event(run, Event::Manifest { flow, end }).await;
+            Command::Stored { awaited } => {
+                for (run, what) in awaited {
+                    let event = match what {
+                        Stored::Manifest { flow, end } => Event::Manifest { flow, end },
+                        Stored::Observed { agent } => Event::Observed { agent },
+                    };
+                    self.event(run, event).await;
                 }
             }
             Command::Closed { run, result } => self.closed(run, *result).await,
@@ -245,7 +258,7 @@ impl Director {
     fn runs_of(&self, agent: &AgentName) -> Vec<RunId> {
         self.runs
             .iter()
-            .filter(|(_, active)| active.machine.plan().host(agent).is_some())
+            .filter(|(_, active)| active.machine.plan().takes_part(agent))
             .map(|(run, _)| *run)
             .collect()
     }
@@ -253,7 +266,7 @@ impl Director {
     fn busy(&self) -> BTreeMap<AgentName, Vec<RunId>> {
         let mut busy: BTreeMap<AgentName, Vec<RunId>> = BTreeMap::new();
         for (run, active) in &self.runs {
-            for agent in active.machine.plan().agents() {
+            for agent in active.machine.plan().everyone() {
                 busy.entry(agent.clone()).or_default().push(*run);
             }
         }
@@ -434,7 +447,7 @@ impl Director {
 
     fn publish_all(&self, run: RunId) {
         if let Some(active) = self.runs.get(&run) {
-            for agent in active.machine.plan().agents() {
+            for agent in active.machine.plan().everyone() {
                 self.publish(agent);
             }
         }

@@ -21,6 +21,9 @@
 //! 5. After T0 nothing is awaited but manifests. An agent that aborted owes
 //!    none, nor does an end that says it could not start; one that was stopped
 //!    still does, since its records come by another connection than its status.
+//! 6. When no manifest is awaited any more, those that observe beside the flows
+//!    are told to end, and have a short grace to say what they saw: nobody's
+//!    verdict waits for a router.
 
 mod event;
 
@@ -44,6 +47,10 @@ const CLOSE_GRACE_NS: u64 = 20_000_000_000;
 /// How long agents have to come back after a restart of the controller, or to
 /// deliver what they kept once the store takes it again.
 const RESUME_GRACE_NS: u64 = 30_000_000_000;
+
+/// How long the ends of observations are waited for beyond the last manifest: a
+/// round of messages on a busy machine.
+const OBSERVE_GRACE_NS: u64 = 2_000_000_000;
 
 /// One end of a session as far as it is known.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,7 +86,8 @@ impl Standing {
 /// One run.
 ///
 /// Invariants: `start` is set in `Running` and never changes; `due` is empty
-/// before that, and holds no end that said it could not start.
+/// before that, and holds no end that said it could not start; `observers_due`
+/// holds no agent from which nothing more comes.
 #[derive(Debug)]
 pub struct Machine {
     run: RunId,
@@ -88,6 +96,10 @@ pub struct Machine {
     state: State,
     sessions: BTreeMap<SessionId, Standing>,
     due: BTreeSet<(FlowId, End)>,
+    /// Agents that observe and have not said yet what they saw.
+    observers_due: BTreeSet<AgentName>,
+    /// The flows are over: whoever observes is to end.
+    flows_over: bool,
     silences: BTreeMap<AgentName, String>,
     /// Agents that refused their whole assignment.
     refusers: BTreeSet<AgentName>,
@@ -119,6 +131,8 @@ impl Machine {
             state: State::Preparing,
             sessions,
             due: BTreeSet::new(),
+            observers_due: BTreeSet::new(),
+            flows_over: false,
             silences: BTreeMap::new(),
             refusers: BTreeSet::new(),
             start: None,
@@ -260,6 +274,9 @@ impl Machine {
             (Some(reason), _) => Order::Stop {
                 reason: reason.clone(),
             },
+            (None, _) if self.flows_over && assignment.sessions.is_empty() => Order::Stop {
+                reason: "the flows are over".into(),
+            },
             (None, Some(start)) => Order::Start(start.clone()),
             (None, None) => Order::Prepare,
         };
@@ -317,12 +334,15 @@ impl Machine {
             Event::Manifest { flow, end } => {
                 self.due.remove(&(flow, end));
             }
+            Event::Observed { agent } => {
+                self.observers_due.remove(&agent);
+            }
             Event::Started(start) => self.started(start, &mut effects),
             Event::AgentLost(agent) => self.lost(&agent, now_ns, &mut effects),
             Event::Stop { reason } => self.stop(now_ns, reason, &mut effects),
             Event::Tick => self.tick(now_ns, &mut effects),
         }
-        self.advance(&mut effects);
+        self.advance(now_ns, &mut effects);
         effects
     }
 
@@ -423,6 +443,7 @@ impl Machine {
             return;
         }
         self.silences.insert(agent.clone(), why.to_owned());
+        self.observers_due.remove(agent);
         let ends: Vec<(SessionId, End)> = self
             .plan
             .sessions
@@ -502,8 +523,10 @@ impl Machine {
             // It may come back and deliver: its manifests stay due until the deadline.
             self.silences
                 .insert(agent.clone(), "the agent is lost".into());
+            self.observers_due.remove(agent);
         }
-        if self.plan.lost_agent == OnLostAgent::Fail {
+        // Whoever only observes is missed by no flow.
+        if self.plan.lost_agent == OnLostAgent::Fail && self.plan.host(agent).is_some() {
             self.stop(now_ns, format!("agent {agent} is lost"), effects);
         }
     }
@@ -529,6 +552,12 @@ impl Machine {
         self.deadline_ns = self.close_deadline(&start);
         self.start = Some(start);
         self.await_manifests();
+        let observers = self.assignments.iter().filter(|(agent, assignment)| {
+            assignment.observe.is_any()
+                && !self.silences.contains_key(*agent)
+                && !self.refusers.contains(*agent)
+        });
+        self.observers_due = observers.map(|(agent, _)| agent.clone()).collect();
         effects.extend(self.assignments.keys().cloned().map(Effect::Publish));
         self.enter(State::Running, effects);
     }
@@ -562,7 +591,7 @@ impl Machine {
     }
 
     /// Moves on when nothing is awaited any more.
-    fn advance(&mut self, effects: &mut Vec<Effect>) {
+    fn advance(&mut self, now_ns: u64, effects: &mut Vec<Effect>) {
         match self.state {
             State::Preparing if self.sessions.values().all(Standing::is_decided) => {
                 if self
@@ -577,8 +606,16 @@ impl Machine {
                     effects.extend(self.assignments.keys().cloned().map(Effect::Publish));
                 }
             }
-            State::Running | State::Stopping if self.due.is_empty() => {
+            State::Running | State::Stopping
+                if self.due.is_empty() && self.observers_due.is_empty() =>
+            {
                 self.enter(State::Closed, effects);
+            }
+            State::Running | State::Stopping if self.due.is_empty() && !self.flows_over => {
+                self.flows_over = true;
+                let grace_ns = now_ns.saturating_add(OBSERVE_GRACE_NS);
+                self.deadline_ns = self.deadline_ns.min(grace_ns);
+                effects.extend(self.observers_due.iter().cloned().map(Effect::Publish));
             }
             _ => {}
         }

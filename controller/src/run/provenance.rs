@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use ring::digest::{SHA256, digest};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use weir_common::observation::{Observed, Observer};
+use weir_experiment::analysis::Surroundings;
 use weir_experiment::plan::Plan;
 
 use crate::registry::AgentView;
@@ -29,28 +31,13 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 impl Provenance {
-    pub(super) fn of_run(&self, row: &RunRow, plan: &Plan) -> Value {
+    pub(super) fn of_run(&self, row: &RunRow, plan: &Plan, surroundings: &Surroundings) -> Value {
         let source = &row.new.source;
+        let observations = surroundings.observations();
         let agents: Vec<Value> = plan
-            .agents()
-            .filter_map(|name| self.agents.get(name.as_str()))
-            .map(|agent| {
-                let inventory = &agent.inventory;
-                json!({
-                    "name": agent.row.name.as_str(),
-                    "labels": agent.row.labels,
-                    "version": inventory.version,
-                    "cpu_quota_milli": inventory.cpu_quota_milli,
-                    "capabilities": inventory.capabilities,
-                    "time_namespace": inventory.time_namespace,
-                    "interfaces": inventory.interfaces.iter().map(|interface| json!({
-                        "name": interface.name,
-                        "addresses": interface.addresses,
-                        "mtu": interface.mtu,
-                        "qdisc": interface.qdisc,
-                    })).collect::<Vec<_>>(),
-                })
-            })
+            .everyone()
+            .filter_map(|name| Some((self.agents.get(name.as_str())?, observations.get(name))))
+            .map(|(view, observed)| agent(view, observed, plan))
             .collect();
         let plan_text = row.plan_json.as_deref().unwrap_or_default();
         json!({
@@ -63,8 +50,9 @@ impl Provenance {
             },
             "plan": { "sha256": sha256(plan_text.as_bytes()), "records_expected": plan.records_expected },
             "rng": { "seed": row.new.seed },
-            "kernels": self.kernels(plan),
+            "kernels": self.kernels(plan, surroundings),
             "agents": agents,
+            "observers": observers(surroundings),
             "methods": {
                 "linger_s": plan.linger_ns as f64 / 1e9,
                 "interval_s": plan.interval_ns as f64 / 1e9,
@@ -74,9 +62,9 @@ impl Provenance {
         })
     }
 
-    fn kernels(&self, plan: &Plan) -> Vec<Value> {
+    fn kernels(&self, plan: &Plan, surroundings: &Surroundings) -> Vec<Value> {
         let mut kernels: BTreeMap<&str, (&AgentView, u32)> = BTreeMap::new();
-        for name in plan.agents() {
+        for name in plan.everyone() {
             if let Some(agent) = self.agents.get(name.as_str()) {
                 kernels
                     .entry(&agent.inventory.kernel_boot_id)
@@ -87,15 +75,96 @@ impl Provenance {
         kernels
             .into_iter()
             .map(|(boot_id, (agent, count))| {
+                let inventory = &agent.inventory;
+                let reporter = plan.reporter(boot_id);
+                let told = reporter.and_then(|name| surroundings.observations().get(name));
                 json!({
                     "boot_id": boot_id,
-                    "release": agent.inventory.kernel,
-                    "machine": agent.inventory.machine,
-                    "cores": agent.inventory.cores,
-                    "tcp_congestion_control": agent.inventory.congestion_control,
+                    "release": inventory.kernel,
+                    "machine": inventory.machine,
+                    "distribution": known(&inventory.distribution),
+                    "cpu_model": known(&inventory.cpu_model),
+                    "cores": inventory.cores,
+                    "hypervisor": known(&inventory.hypervisor),
+                    "clocksource": known(&inventory.clocksource),
+                    "tcp_congestion_control": inventory.congestion_control,
+                    "sysctls": inventory.sysctls.iter().collect::<BTreeMap<_, _>>(),
                     "agents": count,
+                    "told_by": reporter,
+                    "load": told.and_then(|told| told.load_milli).map(|milli| milli as f64 / 1e3),
+                    "phases": surroundings.kernel_summary(boot_id, plan),
                 })
             })
             .collect()
     }
+}
+
+/// A text that is known; null otherwise.
+fn known(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn agent(view: &AgentView, observed: Option<&Observed>, plan: &Plan) -> Value {
+    let inventory = &view.inventory;
+    let interfaces = inventory.interfaces.iter().map(|interface| {
+        json!({
+            "name": interface.name,
+            "addresses": interface.addresses,
+            "mtu": interface.mtu,
+            "driver": known(&interface.driver),
+            "qdisc": interface.qdisc,
+            "qdiscs": interface.qdiscs,
+            "offloads": interface.offloads,
+        })
+    });
+    let mut agent = json!({
+        "name": view.row.name.as_str(),
+        "labels": view.row.labels,
+        "observer": plan.observer(&view.row.name).is_some(),
+        "version": inventory.version,
+        "binary_sha256": known(&inventory.binary_sha256),
+        "cpu_quota_milli": inventory.cpu_quota_milli,
+        "cpu_set": known(&inventory.cpu_set),
+        "capabilities": inventory.capabilities,
+        "time_namespace": inventory.time_namespace,
+        "timer_slack_ns": inventory.timer_slack_ns,
+        "interfaces": interfaces.collect::<Vec<_>>(),
+    });
+    if let (Some(observed), Some(agent)) = (observed, agent.as_object_mut()) {
+        add_observed(agent, observed);
+    }
+    agent
+}
+
+/// What the agent saw while the run went on.
+fn add_observed(agent: &mut Map<String, Value>, observed: &Observed) {
+    let routes = observed.routes.iter().map(
+        |route| json!({ "to": route.target, "at_start": route.at_start, "at_end": route.at_end }),
+    );
+    agent.insert("routes".into(), routes.collect());
+    agent.insert(
+        "observed".into(),
+        json!({
+            "link_rows": observed.links,
+            "kernel_rows": observed.kernels,
+            "interfaces_left_out": observed.interfaces_left_out,
+        }),
+    );
+}
+
+/// Who captured packets, by the agents that saw it.
+fn observers(surroundings: &Surroundings) -> Vec<Value> {
+    let told = surroundings.observations().iter();
+    told.flat_map(|(agent, observed)| {
+        observed.observers.iter().map(move |observer| {
+            let Observer {
+                who,
+                pid,
+                interface,
+                here,
+            } = observer;
+            json!({ "who": who, "pid": pid, "interface": interface, "seen_by": agent, "on_its_host": here })
+        })
+    })
+    .collect()
 }

@@ -17,6 +17,16 @@ pub fn check_entry(entry: &Entry) -> Result<(), Problem> {
     match entry {
         Entry::Record(record) => check_record(record),
         Entry::Closed(closed) => check_closed(closed),
+        Entry::Link(row) => {
+            check_time("link", row.start_ns, row.length_ns)?;
+            bounded("link", "qdisc_backlog_bytes", row.qdisc_backlog_bytes)?;
+            check_columns("link", row.counters.columns())
+        }
+        Entry::Kernel(row) => {
+            check_time("kernel", row.start_ns, row.length_ns)?;
+            check_columns("kernel", row.counters.columns())
+        }
+        Entry::Observed(observed) => bounded("observed", "load_milli", observed.load_milli),
     }
 }
 
@@ -35,23 +45,28 @@ fn histogram(path: &str, name: &str, value: Option<&Histogram>) -> Result<(), Pr
 }
 
 fn counters(path: &str, counters: &Counters) -> Result<(), Problem> {
-    for (name, value) in counters.columns() {
-        bounded(path, name, value)?;
-    }
-    Ok(())
+    check_columns(path, counters.columns())
+}
+
+fn check_columns(
+    path: &str,
+    columns: impl IntoIterator<Item = (&'static str, Option<u64>)>,
+) -> Result<(), Problem> {
+    columns
+        .into_iter()
+        .try_for_each(|(name, value)| bounded(path, name, value))
+}
+
+/// A row's start, length and end.
+fn check_time(path: &str, start_ns: u64, length_ns: u64) -> Result<(), Problem> {
+    bounded(path, "start_ns", Some(start_ns))?;
+    bounded(path, "length_ns", Some(length_ns))?;
+    let end_ns = start_ns.checked_add(length_ns).or(Some(u64::MAX));
+    bounded(path, "end of the row", end_ns)
 }
 
 fn check_record(record: &Record) -> Result<(), Problem> {
-    bounded("record", "start_ns", Some(record.start_ns))?;
-    bounded("record", "length_ns", Some(record.length_ns))?;
-    bounded(
-        "record",
-        "end of the row",
-        record
-            .start_ns
-            .checked_add(record.length_ns)
-            .or(Some(u64::MAX)),
-    )?;
+    check_time("record", record.start_ns, record.length_ns)?;
     counters("record", &record.counters)?;
     if let Some(delay) = &record.delay {
         histogram("record.delay", "delay", delay.delay.as_ref())?;

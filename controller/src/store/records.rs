@@ -1,6 +1,7 @@
 //! Batches on their way in, and rows on their way out.
 
 use weir_common::id::{AgentName, BootId, FlowId};
+use weir_common::observation::{LinkRow, Observed};
 use weir_common::record::{End, Entry, FlowClosed, Record};
 
 use super::StoreError;
@@ -65,6 +66,24 @@ pub struct ManifestRow {
     pub boot: BootId,
     /// The manifest.
     pub closed: FlowClosed,
+}
+
+/// A row of an interface and the agent whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentLinkRow {
+    /// The agent.
+    pub agent: AgentName,
+    /// The row.
+    pub row: LinkRow,
+}
+
+/// The end of an observation and who sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedRow {
+    /// The agent.
+    pub agent: AgentName,
+    /// Its manifest.
+    pub observed: Observed,
 }
 
 /// Rows stored for one end of one flow, streams and sum rows together.

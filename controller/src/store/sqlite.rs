@@ -8,6 +8,7 @@
 mod agents;
 mod append;
 mod column;
+mod observation;
 mod open;
 mod parts;
 mod runs;
@@ -28,14 +29,15 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use weir_common::assignment::StartAt;
 use weir_common::id::{AgentName, BootId, RunId};
+use weir_common::observation::KernelRow;
 
 use self::column::storage;
 use self::sweep::Sweep;
 use self::writer::{Db, Job, Task, Writer};
 use super::{
-    AgentHello, AgentRow, AppendDone, AssignmentRow, AssignmentState, Batch, FlowRow, Identity,
-    ManifestRow, NewRun, PhaseRow, RecordQuery, RowCount, RunPlan, RunRef, RunRow, RunState,
-    RunSummary, SessionRow, Store, StoreError, StoredRecord,
+    AgentHello, AgentLinkRow, AgentRow, AppendDone, AssignmentRow, AssignmentState, Batch, FlowRow,
+    Identity, ManifestRow, NewRun, ObservedRow, PhaseRow, RecordQuery, RowCount, RunPlan, RunRef,
+    RunRow, RunState, RunSummary, SessionRow, Store, StoreError, StoredRecord,
 };
 
 /// Idle read connections kept.
@@ -348,5 +350,31 @@ impl Store for SqliteStore {
 
     fn row_counts(&self, run: RunId) -> Result<Vec<RowCount>, StoreError> {
         self.query("counting a run's rows", |db| scan::row_counts(db, run))
+    }
+
+    fn links(
+        &self,
+        run: RunId,
+        each: &mut dyn FnMut(Vec<AgentLinkRow>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.query("reading rows of interfaces", |db| {
+            observation::links(db, run, each)
+        })
+    }
+
+    fn kernels(
+        &self,
+        run: RunId,
+        each: &mut dyn FnMut(Vec<KernelRow>) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.query("reading rows of kernels", |db| {
+            observation::kernels(db, run, each)
+        })
+    }
+
+    fn observations(&self, run: RunId) -> Result<Vec<ObservedRow>, StoreError> {
+        self.query("reading a run's observations", |db| {
+            observation::observations(db, run)
+        })
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use weir_common::assignment::{
-    Assignment, Desired, Family, Kind, OnControllerLoss, Order, Peer, Segment, SessionSpec,
-    Snapshot, SocketTraffic, StartAt, Target, bounds,
+    Assignment, Desired, Family, Kind, Observe, OnControllerLoss, Order, Peer, Segment,
+    SessionSpec, Snapshot, SocketTraffic, StartAt, Target, bounds,
 };
 use weir_common::id::{AgentName, SessionId};
 
@@ -203,6 +203,12 @@ impl TryFrom<&pb::Assignment> for Assignment {
                 .stop_after_controller_loss_ns
                 .map_or(OnControllerLoss::RunToEnd, OnControllerLoss::StopAfter),
             sessions,
+            observe: message
+                .observe
+                .map_or(Observe::default(), |observe| Observe {
+                    links: observe.links,
+                    kernel: observe.kernel,
+                }),
         };
         assignment.check()?;
         Ok(assignment)
@@ -224,6 +230,10 @@ impl From<&Assignment> for pb::Assignment {
                 OnControllerLoss::StopAfter(ns) => Some(ns),
             },
             sessions: value.sessions.iter().map(Into::into).collect(),
+            observe: value.observe.is_any().then_some(pb::Observe {
+                links: value.observe.links,
+                kernel: value.observe.kernel,
+            }),
         }
     }
 }

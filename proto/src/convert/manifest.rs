@@ -34,7 +34,7 @@ impl TryFrom<&pb::Window> for Window {
             delay_bound_ns, jitter_ns, jitter_mean_ns, ipdv_mean_abs_ns, reorder_extent_max,
             lost_head, lost_tail, loss_bursts, loss_burst_max, retransmits, retrans_bytes,
             acked_bytes, busy_us, rwnd_limited_us, sndbuf_limited_us, cpu_us, runq_wait_us,
-            frozen_us, ce, clock_step_ns,
+            frozen_us, ce, clock_step_ns, throttled_us,
         ]);
         Ok(window)
     }
@@ -83,6 +83,7 @@ impl From<&Window> for pb::Window {
             ttl_max: value.ttl.map(|(_, most)| most.into()),
             ce: value.ce,
             clock_step_ns: value.clock_step_ns,
+            throttled_us: value.throttled_us,
         }
     }
 }

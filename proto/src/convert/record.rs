@@ -1,5 +1,6 @@
 //! Rows, and what the record sequence is made of.
 
+use weir_common::observation::{KernelRow, LinkRow, Observed};
 use weir_common::record::{
     Counters, DelayColumns, Entry, Flags, FlowClosed, MoreColumns, Record, Source, TcpColumns,
 };
@@ -238,6 +239,15 @@ impl TryFrom<&pb::Entry> for Entry {
             pb::entry::Item::Closed(closed) => FlowClosed::try_from(closed)
                 .map(|closed| Self::Closed(Box::new(closed)))
                 .map_err(|error| error.within("closed")),
+            pb::entry::Item::Link(row) => LinkRow::try_from(row)
+                .map(|row| Self::Link(Box::new(row)))
+                .map_err(|error| error.within("link")),
+            pb::entry::Item::Kernel(row) => KernelRow::try_from(row)
+                .map(|row| Self::Kernel(Box::new(row)))
+                .map_err(|error| error.within("kernel")),
+            pb::entry::Item::Observed(observed) => Observed::try_from(observed)
+                .map(|observed| Self::Observed(Box::new(observed)))
+                .map_err(|error| error.within("observed")),
         }
     }
 }
@@ -247,6 +257,9 @@ impl From<&Entry> for pb::Entry {
         let item = match value {
             Entry::Record(record) => pb::entry::Item::Record(record.as_ref().into()),
             Entry::Closed(closed) => pb::entry::Item::Closed(closed.as_ref().into()),
+            Entry::Link(row) => pb::entry::Item::Link(row.as_ref().into()),
+            Entry::Kernel(row) => pb::entry::Item::Kernel(row.as_ref().into()),
+            Entry::Observed(observed) => pb::entry::Item::Observed(observed.as_ref().into()),
         };
         Self { item: Some(item) }
     }

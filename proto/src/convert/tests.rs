@@ -9,7 +9,7 @@ use prost::Message;
 use weir_common::assignment::Snapshot;
 use weir_common::record::{Entry, Record};
 
-use self::strategies::{closed, desired, record};
+use self::strategies::{closed, desired, observation, record};
 use crate::types::v1 as pb;
 
 /// Through the bytes of the wire and back.
@@ -27,6 +27,12 @@ proptest! {
     #[test]
     fn manifests_come_back(closed in closed()) {
         let entry = Entry::Closed(Box::new(closed));
+        let message = through(&pb::Entry::from(&entry));
+        prop_assert_eq!(Entry::try_from(message), Ok(entry));
+    }
+
+    #[test]
+    fn observations_come_back(entry in observation()) {
         let message = through(&pb::Entry::from(&entry));
         prop_assert_eq!(Entry::try_from(message), Ok(entry));
     }

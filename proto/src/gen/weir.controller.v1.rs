@@ -293,6 +293,9 @@ pub struct RecordsRequest {
     /// Rows of single streams too.
     #[prost(bool, tag = "3")]
     pub streams: bool,
+    /// What the rows are of: empty or "records", "links", "kernels".
+    #[prost(string, tag = "20")]
+    pub table: ::prost::alloc::string::String,
 }
 /// Some rows, as lines of one JSON object each with the columns of docs/records.md.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

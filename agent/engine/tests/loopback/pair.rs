@@ -6,8 +6,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use weir_common::assignment::{
-    Assignment, Family, Kind, OnControllerLoss, Peer, Rate, Segment, SessionSpec, SocketTraffic,
-    Transport,
+    Assignment, Family, Kind, Observe, OnControllerLoss, Peer, Rate, Segment, SessionSpec,
+    SocketTraffic, Transport,
 };
 use weir_common::id::{FlowId, RunId, SessionId};
 use weir_common::record::{Counters, End, FlowClosed, Record};
@@ -192,6 +192,7 @@ pub(crate) fn assignment(sessions: Vec<SessionSpec>) -> Assignment {
         end_ns: ends.max().unwrap(),
         on_controller_loss: OnControllerLoss::RunToEnd,
         sessions,
+        observe: Observe::default(),
     }
 }
 

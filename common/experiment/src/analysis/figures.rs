@@ -12,6 +12,7 @@ use super::document::{
     Pdv, Rates, Tcp, Ttl,
 };
 use super::evidence::FlowEvidence;
+use super::validity::throttled;
 
 /// IPv4 and UDP headers, bytes.
 const IPV4_UDP_HEADERS: u64 = 28;
@@ -310,9 +311,14 @@ pub(super) fn cpu(evidence: &FlowEvidence, seconds: f64, streams: u16) -> Cpu {
     let waited = tx
         .and_then(|window| window.runq_wait_us)
         .max(rx.and_then(|window| window.runq_wait_us));
+    let ends = [&evidence.tx, &evidence.rx].into_iter();
+    let throttled = ends
+        .filter_map(|end| throttled(end.closed.as_ref()?, seconds))
+        .max_by(f64::total_cmp);
     Cpu {
         tx_pct: share(tx.and_then(|window| window.cpu_us)),
         rx_pct: share(rx.and_then(|window| window.cpu_us)),
         runq_wait_pct: share(waited).map(|share| share / f64::from(streams.max(1))),
+        throttled_pct: throttled.map(|share| share * 100.0),
     }
 }

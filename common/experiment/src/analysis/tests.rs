@@ -5,6 +5,7 @@ mod completeness;
 mod document;
 mod expectations;
 mod properties;
+mod surroundings;
 mod validity;
 
 use serde_json::json;
@@ -76,6 +77,7 @@ struct Case {
     campaign: Campaign,
     plan: Plan,
     evidence: BTreeMap<FlowId, FlowEvidence>,
+    surroundings: Surroundings,
     t0_unix_ns: Option<i64>,
     reasons: Vec<Reason>,
 }
@@ -91,6 +93,7 @@ impl Case {
             .collect();
         Self {
             campaign,
+            surroundings: Surroundings::new(&plan),
             plan,
             evidence,
             t0_unix_ns: Some(T0),
@@ -115,6 +118,7 @@ impl Case {
             plan: &self.plan,
             t0_unix_ns: self.t0_unix_ns,
             evidence: &self.evidence,
+            surroundings: &self.surroundings,
             reasons: self.reasons.clone(),
             warnings: Vec::new(),
             provenance: json!({}),

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use weir_common::assignment::{Assignment, Family, Kind, OnControllerLoss, Peer, SessionSpec};
+use weir_common::assignment::{
+    Assignment, Family, Kind, Observe, OnControllerLoss, Peer, SessionSpec,
+};
 use weir_common::id::{AgentName, RunId};
 use weir_common::record::End;
 
@@ -12,7 +14,11 @@ impl Plan {
     /// The assignment of one agent; `None` if it takes no part. Always the same for the same arguments, so
     /// that a restarted controller sends what was accepted before.
     pub fn assignment(&self, agent: &AgentName, run: RunId, nonce: u64) -> Option<Assignment> {
-        let host = self.host(agent)?;
+        let observe = self.observe(agent);
+        let Some(host) = self.host(agent) else {
+            self.observer(agent)?;
+            return Some(self.share(run, nonce, Vec::new(), observe));
+        };
         let mut sessions = Vec::with_capacity(host.sessions as usize);
         for session in &self.sessions {
             if session.from == *agent {
@@ -24,7 +30,26 @@ impl Plan {
         if sessions.is_empty() {
             return None;
         }
-        Some(Assignment {
+        Some(self.share(run, nonce, sessions, observe))
+    }
+
+    /// What an agent watches: its interfaces, and its kernel if no other does.
+    fn observe(&self, agent: &AgentName) -> Observe {
+        let kernel = self.kernel_of(agent).unwrap_or_default();
+        Observe {
+            links: true,
+            kernel: self.reporter(kernel) == Some(agent),
+        }
+    }
+
+    fn share(
+        &self,
+        run: RunId,
+        nonce: u64,
+        sessions: Vec<SessionSpec>,
+        observe: Observe,
+    ) -> Assignment {
+        Assignment {
             run,
             nonce,
             seed: self.seed,
@@ -34,7 +59,8 @@ impl Plan {
             end_ns: self.end_ns,
             on_controller_loss: OnControllerLoss::RunToEnd,
             sessions,
-        })
+            observe,
+        }
     }
 
     fn spec(

@@ -356,9 +356,33 @@ pub const FLAGS: &[FlagSpec] = &[
     ),
     flag(
         Valid,
+        "throttled",
+        "SHARE",
+        "held back by a CPU quota: a share, invalid, warn [warn at 1%]",
+    ),
+    flag(
+        Valid,
         "runq",
         "SHARE",
         "waiting for a CPU: a share, invalid, warn [warn at 10%]",
+    ),
+    flag(
+        Valid,
+        "steal",
+        "SHARE",
+        "CPU taken by the hypervisor: a share, invalid, warn [warn at 2%]",
+    ),
+    flag(
+        Valid,
+        "softnet-drops",
+        "SHARE",
+        "packets a kernel dropped at once: a share, invalid, warn [warn at 0%]",
+    ),
+    flag(
+        Valid,
+        "observers",
+        "WHAT",
+        "packet captures on the way: invalid, warn [warn]",
     ),
     flag(Valid, "ignore", "CODES", "reasons that decide nothing"),
     flag(

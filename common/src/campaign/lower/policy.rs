@@ -17,7 +17,11 @@ pub(super) fn valid(top: &Reader<'_>) -> Result<Valid> {
     valid.behind = reader.quantity("behind")?.unwrap_or(valid.behind);
     valid.lateness = reader.quantity("lateness")?;
     valid.clock_step = reader.quantity("clock_step")?.unwrap_or(valid.clock_step);
+    cause(&reader, "throttled", &mut valid.throttled)?;
     cause(&reader, "runq", &mut valid.runq)?;
+    cause(&reader, "steal", &mut valid.steal)?;
+    cause(&reader, "softnet_drops", &mut valid.softnet_drops)?;
+    valid.observers = observers(&reader)?;
     if let Some(entry) = reader.entry("ignore") {
         valid.ignore = ignore(entry)?;
     }
@@ -46,6 +50,24 @@ fn cause(reader: &Reader<'_>, key: &str, cause: &mut Cause) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Somebody observes or nobody does: there is no share of it.
+fn observers(reader: &Reader<'_>) -> Result<bool> {
+    let Some(node) = reader.node("observers") else {
+        return Ok(Valid::default().observers);
+    };
+    match node.scalar("observers", "`invalid` or `warn`")? {
+        "invalid" => Ok(true),
+        "warn" => Ok(false),
+        text => Err(bad(
+            &node.place,
+            format!(
+                "`observers`: `{}` is neither `invalid` nor `warn`",
+                cut(text)
+            ),
+        )),
+    }
 }
 
 fn ignore(entry: &Entry) -> Result<Vec<String>> {

@@ -80,7 +80,7 @@ fn bad_input_of_every_sort() {
         (with("udp = \"1M\"", "[[expect]]\nphase = \"q\"\nthat = \"loss <= 1%\""), "no such phase", 9),
         (with("udp = \"1M\"", "[[expect]]\nphase = \"p\"\nthat = \"q/loss <= 1%\""), "differ", 9),
         (with("udp = \"1M\"", "[[expect]]\nphase = \"p\""), "`that` is missing", 8),
-        (with("udp = \"1M\"", "[valid]\nobservers = \"invalid\""), "`observers` is not available yet", 9),
+        (with("udp = \"1M\"", "[valid]\nobservers = \"10%\""), "`observers`: `10%` is neither `invalid` nor `warn`", 9),
         (with("udp = \"1M\"", "[limits]\nper_asn = \"max\""), "limits nothing", 9),
         (with("udp = \"1M\"", "[limits]\nasn = \"1G\""), "keys here: per_kernel, target, flows, per_LABEL", 9),
         (with("udp = \"1M\"", "[groups]\ng = \"asn=150\""), "group `g` is a table", 9),

@@ -300,6 +300,16 @@ fn campaign() -> impl Strategy<Value = Campaign> {
                     above: Ratio::from_percent(percent).unwrap(),
                     decides,
                 };
+                valid.steal.decides = fail;
+                // A cause that only warns does so above its default.
+                if !fail {
+                    valid.throttled = Cause {
+                        above: Ratio::from_percent(100 - percent).unwrap(),
+                        decides: true,
+                    };
+                }
+                valid.softnet_drops.decides = !fail;
+                valid.observers = fail;
                 valid.ignore = vec!["runq".to_owned()];
             }
             let load = Load::Bits(BitRate::new(1_000_000 + seed % 1_000).unwrap());

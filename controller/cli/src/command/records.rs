@@ -17,6 +17,9 @@ pub(crate) struct RecordsArgs {
     /// Run: r-0007, a campaign's name, last, last~1 [default: last]
     #[arg(value_name = "RUN", default_value = "", hide_default_value = true)]
     run: String,
+    /// What the rows are of [default: records]
+    #[arg(long, value_enum, value_name = "TABLE")]
+    table: Option<Table>,
     /// Form of the rows [default: csv; --json means json]
     #[arg(long, value_enum, value_name = "FORMAT")]
     format: Option<Format>,
@@ -26,6 +29,17 @@ pub(crate) struct RecordsArgs {
     /// Rows of single streams too
     #[arg(long)]
     streams: bool,
+}
+
+/// What rows are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Table {
+    /// What the ends of flows saw.
+    Records,
+    /// What passed interfaces: bytes, packets, drops, queues.
+    Links,
+    /// What kernels went through: CPU, steal, softnet, pressure.
+    Kernels,
 }
 
 /// Writes the rows as they come.
@@ -39,11 +53,22 @@ pub(crate) async fn run(args: RecordsArgs, outer: &Common) -> Result<Exit, Failu
         (None, true) => Format::Json,
         (None, false) => Format::Csv,
     };
+    let table = match args.table.unwrap_or(Table::Records) {
+        Table::Records => "records",
+        Table::Links | Table::Kernels if args.per_end || args.streams => {
+            return Err(Failure::usage(
+                "--per-end and --streams say which rows of --table records; leave them out",
+            ));
+        }
+        Table::Links => "links",
+        Table::Kernels => "kernels",
+    };
     let client = common.connect().await?;
     let request = RecordsRequest {
         run: args.run,
         joined: !args.per_end,
         streams: args.streams,
+        table: table.to_owned(),
     };
     let mut batches = client.records(request).await?;
     let mut out = BufWriter::new(io::stdout().lock());

@@ -121,7 +121,7 @@ impl Director {
             return;
         };
         self.ingest.close_run(run);
-        for agent in active.machine.plan().agents() {
+        for agent in active.machine.plan().everyone() {
             self.publish(agent);
         }
         match result {

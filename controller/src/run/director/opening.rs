@@ -70,7 +70,7 @@ impl Director {
         let store = Arc::clone(&self.store);
         let run = blocking(move || Ok(store.create_run(&new)?)).await?;
         let assignments = plan
-            .agents()
+            .everyone()
             .filter_map(|agent| Some((agent.clone(), plan.assignment(agent, run, nonce)?)))
             .collect();
         self.keep(run, campaign, plan, assignments).await?;

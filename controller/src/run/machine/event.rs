@@ -60,6 +60,11 @@ pub enum Event {
         /// Which end.
         end: End,
     },
+    /// The end of an agent's observation is stored.
+    Observed {
+        /// The agent.
+        agent: AgentName,
+    },
     /// T0 is committed.
     Started(StartAt),
     /// An agent has not been heard for 15 s.

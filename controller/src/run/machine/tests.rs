@@ -2,7 +2,9 @@
 //! events in `model`.
 
 mod model;
+mod observing;
 
+use weir_common::assignment::Observe;
 use weir_common::campaign::file;
 use weir_common::label::Labels;
 use weir_experiment::planner::{self, AgentFacts};
@@ -40,6 +42,23 @@ fn machine(campaign: &str) -> Machine {
     let plan = planner::plan(&campaign, &["a", "b", "c"].map(facts), 7).unwrap();
     let assignments = plan
         .agents()
+        .map(|agent| {
+            let mut assignment = plan.assignment(agent, RunId(1), 9).unwrap();
+            assignment.observe = Observe::default();
+            (agent.clone(), assignment)
+        })
+        .collect();
+    Machine::new(RunId(1), plan, assignments, 0)
+}
+
+/// The same, in which a router `r` without flows observes beside `a`, `b` and `c`.
+fn observed_machine(text: &str) -> Machine {
+    let campaign = file::parse(text, "test.toml").unwrap();
+    let mut agents = ["a", "b", "c", "r"].map(facts);
+    agents[3].labels.insert("role", "border-router").unwrap();
+    let plan = planner::plan(&campaign, &agents, 7).unwrap();
+    let assignments = plan
+        .everyone()
         .map(|agent| (agent.clone(), plan.assignment(agent, RunId(1), 9).unwrap()))
         .collect();
     Machine::new(RunId(1), plan, assignments, 0)

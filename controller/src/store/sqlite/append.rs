@@ -1,12 +1,13 @@
 //! Storing batches: rows, manifests and the watermark in one transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use weir_common::id::{AgentName, BootId, FlowId, RunId};
 use weir_common::record::{End, Entry, MoreColumns, Record, Source};
 
 use super::column::{int, opt, storage};
+use super::observation::{put_kernel, put_link, put_observed};
 use super::side::{put_delay, put_manifest, put_more, put_tcp};
 use super::writer::Db;
 use crate::store::check::check_entry;
@@ -30,9 +31,10 @@ impl RunCache {
 enum KnownRun {
     /// Deleted, or being deleted: its entries are dropped.
     Gone,
-    /// There: its flows by number, and whether it is closed.
+    /// There: its flows by number, the agents that take part, and whether it is closed.
     There {
         flows: HashMap<FlowId, KnownFlow>,
+        agents: HashSet<String>,
         closed: bool,
     },
 }
@@ -63,7 +65,12 @@ impl KnownFlow {
 #[derive(Clone, Copy)]
 enum Place {
     Drop,
-    Flow { flow: i64, closed: bool },
+    /// It belongs to the run as a whole.
+    Run,
+    Flow {
+        flow: i64,
+        closed: bool,
+    },
 }
 
 const OPERATION: &str = "storing records";
@@ -103,14 +110,24 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
     let mut dropped = 0;
     let mut stored = Vec::with_capacity(fresh.len());
     for (entry, place) in fresh.into_iter().zip(places) {
-        let Place::Flow { flow, closed } = place else {
-            dropped += 1;
-            continue;
-        };
-        match &entry {
-            Entry::Record(record) => put_record(db, flow, record, closed),
-            Entry::Closed(manifest) => {
+        match (&entry, place) {
+            (_, Place::Drop) => {
+                dropped += 1;
+                continue;
+            }
+            (Entry::Record(record), Place::Flow { flow, closed }) => {
+                put_record(db, flow, record, closed)
+            }
+            (Entry::Closed(manifest), Place::Flow { flow, .. }) => {
                 put_manifest(&db.conn, flow, &batch.agent, batch.boot, manifest)
+            }
+            (Entry::Link(row), _) => put_link(&db.conn, &batch.agent, row),
+            (Entry::Kernel(row), _) => put_kernel(&db.conn, row),
+            (Entry::Observed(observed), _) => {
+                put_observed(&db.conn, &batch.agent, batch.boot, observed)
+            }
+            (Entry::Record(_) | Entry::Closed(_), Place::Run) => {
+                unreachable!("rows and manifests are placed by their flow")
             }
         }
         .map_err(storage(OPERATION))?;
@@ -139,9 +156,11 @@ pub(super) fn watermark(db: &Connection, agent: &AgentName, boot: BootId) -> rus
 }
 
 fn place(db: &mut Db, agent: &AgentName, seq: u64, entry: &Entry) -> Result<Place, StoreError> {
-    let (run, flow, end) = match entry {
-        Entry::Record(record) => (record.run, record.flow, record.end),
-        Entry::Closed(closed) => (closed.run, closed.flow, closed.end),
+    let run = entry.run();
+    let of_flow = match entry {
+        Entry::Record(record) => Some((record.flow, record.end)),
+        Entry::Closed(closed) => Some((closed.flow, closed.end)),
+        Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) => None,
     };
     let refuse = |field: &str, problem| StoreError::Entry {
         seq,
@@ -161,8 +180,19 @@ fn place(db: &mut Db, agent: &AgentName, seq: u64, entry: &Entry) -> Result<Plac
         }
         db.runs.0.insert(run, found);
     }
-    let KnownRun::There { flows, closed } = &db.runs.0[&run] else {
+    let KnownRun::There {
+        flows,
+        agents,
+        closed,
+    } = &db.runs.0[&run]
+    else {
         return Ok(Place::Drop);
+    };
+    let Some((flow, end)) = of_flow else {
+        if agents.contains(agent.as_str()) {
+            return Ok(Place::Run);
+        }
+        return Err(refuse("run", format!("{agent} takes no part in {run}")));
     };
     let Some(known) = flows.get(&flow) else {
         return Err(refuse("flow", format!("{run} has no flow {flow}")));
@@ -215,8 +245,13 @@ fn find_run(db: &Connection, run: RunId) -> rusqlite::Result<Option<KnownRun>> {
             Ok((FlowId(row.get(0)?), known))
         })?
         .collect::<Result<_, _>>()?;
+    let agents = db
+        .prepare("SELECT agent FROM assignments WHERE run = ?1")?
+        .query_map([run.0], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
     Ok(Some(KnownRun::There {
         flows,
+        agents,
         closed: state == RunState::Closed.as_str(),
     }))
 }

@@ -285,7 +285,7 @@ CREATE TABLE gaps (
 ) STRICT;
 CREATE INDEX gaps_run ON gaps (run);
 
--- Null until built: filled by each agent, routers too, from its interfaces' counters.
+-- Filled by each agent that observes the run, routers too, from its interfaces' counters.
 CREATE TABLE links (
     run                 INTEGER NOT NULL,
     agent               TEXT NOT NULL,
@@ -296,27 +296,41 @@ CREATE TABLE links (
     rx_bytes            INTEGER,
     rx_packets          INTEGER,
     rx_drops            INTEGER,
+    rx_errors           INTEGER,
     tx_bytes            INTEGER,
     tx_packets          INTEGER,
     tx_drops            INTEGER,
-    qdisc_backlog_bytes INTEGER,
+    tx_errors           INTEGER,
+    qdisc               TEXT,    -- kind of the one that dropped, else of the root
+    qdisc_backlog_bytes INTEGER, -- at the end of the row
     qdisc_drops         INTEGER,
     PRIMARY KEY (run, agent, interface, k)
 ) STRICT, WITHOUT ROWID;
 
--- Null until built: filled by one agent of each kernel from /proc.
+-- Filled by one agent of each kernel from /proc.
 CREATE TABLE kernels (
     run                 INTEGER NOT NULL,
     kernel_boot_id      TEXT NOT NULL,
     k                   INTEGER NOT NULL,
     start_ns            INTEGER NOT NULL,
     length_ns           INTEGER NOT NULL,
+    cores               INTEGER NOT NULL,
     cpu_us              INTEGER, -- busy, all cores together
     steal_us            INTEGER,
+    softnet_processed   INTEGER,
     softnet_dropped     INTEGER,
     softnet_squeezed    INTEGER,
     psi_cpu_some_us     INTEGER,
     PRIMARY KEY (run, kernel_boot_id, k)
+) STRICT, WITHOUT ROWID;
+
+-- How the observation of a run by an agent ended.
+CREATE TABLE observations (
+    run             INTEGER NOT NULL,
+    agent           TEXT NOT NULL,
+    boot            TEXT NOT NULL,
+    observed_json   TEXT NOT NULL, -- rows told, captures seen, routes, load
+    PRIMARY KEY (run, agent)
 ) STRICT, WITHOUT ROWID;
 
 -- Everything of a row with its names: what a person queries.

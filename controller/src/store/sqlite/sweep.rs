@@ -204,6 +204,7 @@ impl Sweep {
             "gaps",
             "links",
             "kernels",
+            "observations",
             "sessions",
             "assignments",
             "phases",

@@ -4,14 +4,17 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use weir_common::assignment::{
-    Assignment, Bundles, Desired, Family, Kind, Layer, Marking, OnControllerLoss, OnFull, Order,
-    Pacing, Peer, RampPoint, Rate, Segment, SessionSpec, SocketTraffic, StartAt, StreamEnd, Target,
-    Transport,
+    Assignment, Bundles, Desired, Family, Kind, Layer, Marking, Observe, OnControllerLoss, OnFull,
+    Order, Pacing, Peer, RampPoint, Rate, Segment, SessionSpec, SocketTraffic, StartAt, StreamEnd,
+    Target, Transport,
 };
 use weir_common::id::{FlowId, RunId, SessionId};
+use weir_common::observation::{
+    KernelCounters, KernelRow, LinkCounters, LinkRow, Observed, Observer, Route,
+};
 use weir_common::record::{
-    Counters, DataPath, DelayColumns, End, Ending, Flags, FlowClosed, MoreColumns, PeerTotals,
-    Record, Source, TcpColumns, Window,
+    Counters, DataPath, DelayColumns, End, Ending, Entry, Flags, FlowClosed, MoreColumns,
+    PeerTotals, Record, Source, TcpColumns, Window,
 };
 use weir_common::stats::Histogram;
 use weir_common::traffic::Law;
@@ -136,7 +139,7 @@ prop_compose! {
         (start_ns, length_ns) in (counted(), counted()),
         counters in counters(),
         (delay, rtt, lateness) in (of(histogram()), of(histogram()), of(histogram())),
-        n in vec(of(counted()), 20),
+        n in vec(of(counted()), 21),
         ttl in of(any::<(u8, u8)>()),
     ) -> Window {
         Window {
@@ -167,6 +170,7 @@ prop_compose! {
             ttl,
             ce: n[18],
             clock_step_ns: n[19],
+            throttled_us: n[20],
         }
     }
 }
@@ -424,7 +428,8 @@ prop_compose! {
         interval_ns in 100_000_000u64..60_000_000_000,
         (linger_ns, settle_ns) in (0u64..60_000_000_000, 0u64..60_000_000_000),
         loss in of(any::<u64>()),
-        mut sessions in vec(spec(), 1..5),
+        mut sessions in vec(spec(), 0..5),
+        (links, kernel) in any::<(bool, bool)>(),
     ) -> Assignment {
         for (number, session) in (1..).zip(&mut sessions) {
             session.session = SessionId(number);
@@ -439,6 +444,11 @@ prop_compose! {
             end_ns: 10_000_000_000,
             on_controller_loss: loss
                 .map_or(OnControllerLoss::RunToEnd, OnControllerLoss::StopAfter),
+            observe: Observe {
+                // One that has no session has something to watch.
+                links: links || sessions.is_empty(),
+                kernel,
+            },
             sessions,
         }
     }
@@ -456,12 +466,103 @@ prop_compose! {
             ".{0,30}".prop_map(|reason| Order::Stop { reason }),
         ],
     ) -> Desired {
-        let session = SessionId(1);
+        let first = assignment.sessions.first().map(|first| first.session);
         Desired {
+            targets: first.map(|session| Target { session, port }).into_iter().collect(),
+            excluded: first.into_iter().collect(),
             assignment,
-            targets: vec![Target { session, port }],
-            excluded: vec![session],
             order,
         }
     }
+}
+
+prop_compose! {
+    fn link_row()(
+        (run, k) in (1u32.., any::<u32>()),
+        (interface, qdisc) in ("[a-z0-9]{1,15}", of("[a-z_]{1,12}")),
+        (start_ns, length_ns) in (counted(), counted()),
+        n in vec(of(counted()), 10),
+    ) -> LinkRow {
+        LinkRow {
+            run: RunId(run),
+            interface,
+            k,
+            start_ns,
+            length_ns,
+            counters: LinkCounters {
+                rx_bytes: n[0],
+                rx_packets: n[1],
+                rx_drops: n[2],
+                rx_errors: n[3],
+                tx_bytes: n[4],
+                tx_packets: n[5],
+                tx_drops: n[6],
+                tx_errors: n[7],
+                qdisc_drops: n[8],
+            },
+            qdisc,
+            qdisc_backlog_bytes: n[9],
+        }
+    }
+}
+
+prop_compose! {
+    fn kernel_row()(
+        (run, k, cores) in (1u32.., any::<u32>(), any::<u32>()),
+        kernel_boot_id in "[0-9a-f-]{36}",
+        (start_ns, length_ns) in (counted(), counted()),
+        n in vec(of(counted()), 6),
+    ) -> KernelRow {
+        KernelRow {
+            run: RunId(run),
+            kernel_boot_id,
+            k,
+            start_ns,
+            length_ns,
+            cores,
+            counters: KernelCounters {
+                cpu_us: n[0],
+                steal_us: n[1],
+                softnet_processed: n[2],
+                softnet_dropped: n[3],
+                softnet_squeezed: n[4],
+                psi_cpu_some_us: n[5],
+            },
+        }
+    }
+}
+
+prop_compose! {
+    fn observed()(
+        run in 1u32..,
+        (links, kernels, interfaces_left_out) in any::<(u32, u32, u32)>(),
+        load_milli in of(counted()),
+        observers in vec(("\\PC{0,20}", of(any::<u32>()), of("[a-z0-9]{1,15}"), any::<bool>()), 0..4),
+        routes in vec(("[0-9.]{1,15}", of("\\PC{0,40}"), of("\\PC{0,40}")), 0..4),
+    ) -> Observed {
+        Observed {
+            run: RunId(run),
+            links,
+            kernels,
+            interfaces_left_out,
+            load_milli,
+            observers: observers
+                .into_iter()
+                .map(|(who, pid, interface, here)| Observer { who, pid, interface, here })
+                .collect(),
+            routes: routes
+                .into_iter()
+                .map(|(target, at_start, at_end)| Route { target, at_start, at_end })
+                .collect(),
+        }
+    }
+}
+
+/// What an observation is made of.
+pub(super) fn observation() -> impl Strategy<Value = Entry> {
+    prop_oneof![
+        link_row().prop_map(|row| Entry::Link(Box::new(row))),
+        kernel_row().prop_map(|row| Entry::Kernel(Box::new(row))),
+        observed().prop_map(|observed| Entry::Observed(Box::new(observed))),
+    ]
 }

@@ -1,6 +1,6 @@
 //! Why a run is what its verdict says: missing rows, reasons, warnings, expectations.
 
-use crate::analysis::document::{ExpectationResult, Reason, ResultDocument};
+use crate::analysis::document::{ExpectationResult, LostAt, Reason, ResultDocument};
 
 use crate::output::figure::measured;
 use crate::output::text::{Put, printable};
@@ -21,8 +21,39 @@ pub(super) fn lines(document: &ResultDocument, all: bool) -> Vec<String> {
     let of_flows = document.flows.iter().flat_map(|flow| &flow.warnings);
     let warnings: Vec<&Reason> = document.warnings.iter().chain(of_flows).collect();
     lines.extend(bounded(grouped("warning", &warnings), all));
+    lines.extend(bounded(places(document), all));
     lines.extend(document.expectations.iter().map(expectation));
     lines
+}
+
+/// Where flows lost packets: each place with the flows that may have been met there.
+fn places(document: &ResultDocument) -> Vec<String> {
+    let mut places: Vec<(&LostAt, Vec<String>)> = Vec::new();
+    for flow in &document.flows {
+        for place in &flow.lost_at {
+            let number = flow.flow.to_string();
+            match places.iter_mut().find(|(known, _)| *known == place) {
+                Some((_, flows)) => flows.push(number),
+                None => places.push((place, vec![number])),
+            }
+        }
+    }
+    places.sort_by_key(|(place, _)| std::cmp::Reverse(place.dropped));
+    let line = |(place, flows): &(&LostAt, Vec<String>)| {
+        let what = match place.by.as_str() {
+            "rx" => "on arrival".to_owned(),
+            "tx" => "by the interface".to_owned(),
+            by => format!("by {}", printable(by)),
+        };
+        format!(
+            "lost on the way{}: {} {}: {} dropped {what}",
+            listed(flows),
+            printable(&place.agent),
+            printable(&place.interface),
+            place.dropped
+        )
+    };
+    places.iter().map(line).collect()
 }
 
 /// Whether something of the run could not be reached.
@@ -118,9 +149,9 @@ fn place_of(reason: &Reason) -> Option<String> {
     reason.flow.map(|flow| format!("{flow}{end}"))
 }
 
-fn line(head: &str, group: &Group) -> String {
-    let (code, text) = (printable(&group.worst.code), printable(&group.worst.text));
-    let flows = match group.flows.as_slice() {
+/// The flows of a line.
+fn listed(flows: &[String]) -> String {
+    match flows {
         [] => String::new(),
         [flow] => format!(", flow {flow}"),
         flows if flows.len() <= FLOWS_MOST => format!(", flows {}", flows.join(", ")),
@@ -128,7 +159,12 @@ fn line(head: &str, group: &Group) -> String {
             let more = flows.len() - FLOWS_MOST;
             format!(", flows {} and {more} more", flows[..FLOWS_MOST].join(", "))
         }
-    };
+    }
+}
+
+fn line(head: &str, group: &Group) -> String {
+    let (code, text) = (printable(&group.worst.code), printable(&group.worst.text));
+    let flows = listed(&group.flows);
     let worst = place_of(group.worst).filter(|_| group.differ);
     let worst = worst.map_or(String::new(), |flow| format!("; worst {flow}"));
     format!("{head} ({code}){flows}{worst}: {text}")
