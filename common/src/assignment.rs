@@ -5,6 +5,7 @@
 //! *segments*: the phases in which the set is active one right after the
 //! other (`pause = "0s"`), each of which is a flow of its own in the results.
 
+mod layer;
 mod traffic;
 
 pub use self::traffic::{

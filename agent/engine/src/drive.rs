@@ -27,7 +27,7 @@ use crate::meter::host::HostMeter;
 use crate::pacer::{EarlyWake, Precision};
 use crate::run::Run;
 use crate::socket::{BUNDLE_BYTES, ReceiveBatch};
-use crate::wait::{approach, wait_readable, wait_until_early, wait_writable};
+use crate::wait::{approach, wait_readable, wait_until, wait_writable};
 
 /// What a stream waits for. Instants are host monotonic nanoseconds.
 ///
@@ -106,7 +106,7 @@ pub(crate) fn alone(run: &Run, stream: &mut impl Stream) {
         match (next, stop) {
             (Next::Again, _) => {}
             (Next::At(at_ns), Some(stop)) => {
-                wait_until_early(clock, stop, at_ns, &mut early);
+                wait_until(clock, stop, at_ns, &mut early);
             }
             (Next::At(at_ns), None) => approach(clock, at_ns, &mut early),
             (Next::Readable(until_ns) | Next::Sockets(until_ns), stop) => {

@@ -5,7 +5,7 @@
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
-use weir_common::assignment::Rate;
+use weir_common::assignment::{Pacing, Rate, SocketTraffic, Transport};
 use weir_common::record::{DataPath, Ending};
 use weir_wire::link::{CohortSpan, LinkMessage, SegmentFinal};
 
@@ -64,10 +64,12 @@ fn close_segment(
 }
 
 /// The pacing policy's name, as the record shows it.
-fn pacing_name(rate: Rate) -> &'static str {
-    match rate {
-        Rate::Max => "none",
-        _ => "keep-mean",
+fn pacing_name(traffic: &SocketTraffic) -> &'static str {
+    match (traffic.rate, traffic.transport, traffic.pacing) {
+        (Rate::Max, ..) => "none",
+        // A stream has no packets to keep apart.
+        (_, Transport::Tcp, _) | (_, _, Pacing::KeepMean) => "keep-mean",
+        (_, Transport::Udp, Pacing::KeepGap) => "keep-gap",
     }
 }
 

@@ -399,7 +399,14 @@ impl Listener {
                 }
                 session.attach_stream(*stream, attached);
             }
-            Err(error) => tracing::warn!(%error, %source, "no socket for a stream"),
+            Err(error) => {
+                tracing::warn!(%error, %source, "no socket for a stream");
+                let failure = failed(&error);
+                // What this host cannot give, it will not give to the next hello.
+                if failure.code == FailureCode::Bind {
+                    session.refuse(failure);
+                }
+            }
         }
         strays
     }

@@ -19,6 +19,7 @@
 //! without UDP_GRO datagrams arrive one by one, a short `struct tcp_info` leaves
 //! its newer fields `None`.
 
+mod buffer;
 mod control;
 mod epoll;
 mod error;
@@ -33,6 +34,7 @@ mod tcp_info;
 mod thread;
 mod udp;
 
+pub use self::buffer::BufferSize;
 pub use self::epoll::{Bell, Epoll, Interest, Tokens};
 pub use self::error::SocketError;
 pub use self::poll::{PollFd, Waker, Woke, poll, wait_until};
@@ -48,10 +50,7 @@ pub use self::thread::{
     parse_run_queue_wait, pin_thread, raise_descriptor_limit, run_queue_wait_ns,
     set_timer_slack_ns, thread_cpu_ns, thread_cpus,
 };
-pub use self::udp::{
-    BufferSize, BundleOutcome, MAX_SEGMENTS, QueuedErrors, Refusal, SendOutcome, UdpSocket,
-    max_bundle,
-};
+pub use self::udp::{MAX_SEGMENTS, QueuedErrors, Refusal, SendOutcome, UdpSocket, max_bundle};
 
 #[cfg(test)]
 mod tests;

@@ -7,9 +7,9 @@ use crate::clock::{Clock, RealtimeOffset};
 use crate::pacer::{Approach, EarlyWake};
 use crate::socket::{self, PollFd, Waker, Woke, poll};
 
-/// Waits until `clock` reads `deadline_ns` or `stop` is woken. Long waits poll; the
-/// last [`PRECISE_NS`] go as `early` says.
-pub(crate) fn wait_until_early(
+/// Waits until `clock` reads `deadline_ns` or `stop` is woken. Long waits poll;
+/// the last [`PRECISE_NS`] go to the absolute instant, as `early` says.
+pub(crate) fn wait_until(
     clock: &dyn Clock,
     stop: &Waker,
     deadline_ns: u64,

@@ -96,9 +96,9 @@ pub struct Window {
 pub struct DataPath {
     /// The system call of the data path: `send`, `sendmmsg`, `gso`, `write`; `recvmmsg`, `gro`, `recv-trunc`.
     pub call: String,
-    /// Whether segmentation offload bundles datagrams: `on` or `off`.
+    /// Whether datagrams left in bundles (segmentation offload): `on` or `off`.
     pub gso: Option<String>,
-    /// The pacing policy: `keep-mean`, or `none` for unlimited traffic.
+    /// The pacing policy: `keep-mean` or `keep-gap`, or `none` for unlimited traffic.
     pub pacing: Option<String>,
     /// Buffer in force at this end, bytes.
     pub buffer_bytes: Option<u64>,

@@ -63,7 +63,7 @@ impl Generator {
     ) -> Self {
         let path = DataPath {
             call: "write".to_owned(),
-            pacing: Some(pacing_name(context.session.traffic().rate).to_owned()),
+            pacing: Some(pacing_name(context.session.traffic()).to_owned()),
             cc: connection.congestion_control().ok(),
             setup_us,
             rng: rng_name(&context),

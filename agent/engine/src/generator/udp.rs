@@ -1,23 +1,27 @@
-//! UDP: one connected socket, open loop: a send never waits, and what became of
-//! every packet is counted.
+//! UDP: one connected socket, open loop unless asked to wait: a send never waits,
+//! and what became of every packet is counted.
 //!
 //! Metrics: offered, tx (with egress), behind, blocked, refused, lateness.
 
+mod schedule;
+mod segment;
+mod sender;
+
 use std::os::fd::{AsFd, BorrowedFd};
 
-use weir_common::assignment::{Rate, Segment, Transport};
-use weir_common::record::DataPath;
-use weir_wire::link::CohortSpan;
-use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind, SHORT_LENGTH};
+use weir_common::assignment::{OnFull, Rate, Segment, SocketTraffic};
+use weir_common::record::{DataPath, Ending};
 
-use super::{SegmentEnd, close_segment, draws, pacing_name, rng_name, share};
-use crate::arrival::{Departures, Packet, schedule};
+use self::schedule::{Schedule, Streams, Timed, bundle_most};
+use self::segment::Sending;
+use self::sender::{Sender, refusal_code};
+use super::{SegmentEnd, close_segment, draws, pacing_name, rng_name};
 use crate::drive::{self, Next, Scratch};
 use crate::meter::host::HostMeter;
-use crate::meter::sending::{Fate, RowEnd, SendMeter};
-use crate::pacer::{Action, AllOut, AllOutAction, Departure, Limits, Pacer, PacketSize, Precision};
+use crate::meter::sending::{Fate, RowEnd};
+use crate::pacer::{Action, AllOut, AllOutAction, Departure, Pacer, Precision};
 use crate::session::StreamContext;
-use crate::socket::{BundleOutcome, Refusal, SendOutcome, UdpSocket, max_bundle};
+use crate::socket::{SendOutcome, UdpSocket};
 
 /// A stream on its way through all its segments.
 pub(crate) struct Generator {
@@ -38,14 +42,6 @@ enum Phase {
     Sending(Sending, Schedule),
 }
 
-/// What is left of a segment.
-enum Schedule {
-    Paced(Pacer<Departures>),
-    AllOut(AllOut),
-    /// Nothing more to send, or nothing at all for a reason: rows go on to the end.
-    Rest(Option<String>),
-}
-
 impl Generator {
     /// A stream with its connected socket; `control_packets` were sent before T0.
     pub(crate) fn new(
@@ -55,20 +51,28 @@ impl Generator {
         setup_us: Option<u64>,
     ) -> Self {
         let traffic = context.session.traffic();
-        let all_out = traffic.rate == Rate::Max;
-        let gso = all_out && socket.enable_bundles();
-        let most = if all_out { max_bundle(traffic.size) } else { 1 };
-        let payload = payload(traffic.size as usize * most as usize);
+        let streams = Streams {
+            count: context.streams(),
+            ipv6: socket.local_addr().is_ipv6(),
+        };
+        let wanted = bundle_most(traffic, streams);
+        let most = if wanted > 1 && socket.enable_bundles() {
+            wanted
+        } else {
+            1
+        };
+        let sender = Sender::new(socket, context.tag(), buffer, traffic, most);
         let stream = Stream {
-            socket,
-            gso,
-            payload,
-            sequence: 0,
+            waits: traffic.on_full == OnFull::Wait,
             host: context.host_meter(),
             context,
-            buffer,
+            sender,
+            streams,
+            most,
+            lacks_bundles: most < wanted,
             wake_ns: None,
             full_ns: None,
+            held_until_ns: 0,
         };
         Self {
             stream,
@@ -80,39 +84,48 @@ impl Generator {
     }
 
     fn prepare(&self, segment: Segment) -> Phase {
-        let control = if self.at == 0 {
-            self.control_packets
-        } else {
-            0
-        };
-        let sending = Sending::new(&self.stream, self.at, segment, control);
-        let schedule = self.stream.schedule(&sending, self.at);
+        let stream = &self.stream;
+        let (context, sequence) = (&stream.context, stream.sender.sequence);
+        let sending = Sending::new(context, sequence, self.at, segment, self.control());
+        let schedule = Schedule::new(
+            context.session.traffic(),
+            stream.streams,
+            draws(context, self.at),
+            sending.limits,
+            stream.most,
+        );
         Phase::Waiting(sending, schedule)
     }
 
-    fn close(&mut self, mut sending: Sending, segment: Segment, problem: Option<String>) {
-        let stream = &mut self.stream;
-        let end = stream.finish(&mut sending, segment, problem);
-        let traffic = stream.context.session.traffic();
-        let call = if stream.gso && stream.socket.bundles() {
-            "gso"
-        } else {
-            "send"
-        };
-        let path = DataPath {
-            call: call.to_owned(),
-            gso: Some(if call == "gso" { "on" } else { "off" }.to_owned()),
-            pacing: Some(pacing_name(traffic.rate).to_owned()),
-            buffer_bytes: stream.buffer.map(|(bytes, _)| bytes),
-            buffer_forced: stream.buffer.map(|(_, forced)| forced),
-            setup_us: self.setup_us,
-            rng: rng_name(&stream.context),
-            ..DataPath::default()
-        };
-        let control = if self.at == 0 {
+    /// Packets of the pre-flow exchange, which belong to the first segment.
+    fn control(&self) -> u64 {
+        if self.at == 0 {
             self.control_packets
         } else {
             0
+        }
+    }
+
+    fn close(&mut self, mut sending: Sending, segment: Segment, problem: Option<String>) {
+        let control = self.control();
+        let stream = &mut self.stream;
+        let end = stream.finish(&mut sending, segment, problem);
+        let traffic = stream.context.session.traffic();
+        let (call, gso) = if sending.bundled {
+            ("gso", "on")
+        } else {
+            ("send", "off")
+        };
+        let buffer = stream.sender.buffer;
+        let path = DataPath {
+            call: call.to_owned(),
+            gso: Some(gso.to_owned()),
+            pacing: Some(pacing_name(traffic).to_owned()),
+            buffer_bytes: buffer.map(|(bytes, _)| bytes),
+            buffer_forced: buffer.map(|(_, forced)| forced),
+            setup_us: self.setup_us,
+            rng: rng_name(&stream.context),
+            ..DataPath::default()
         };
         let Sending { meter, cohorts, .. } = &sending;
         let context = &stream.context;
@@ -171,7 +184,7 @@ impl drive::Stream for Generator {
     }
 
     fn socket(&self) -> BorrowedFd<'_> {
-        self.stream.socket.as_fd()
+        self.stream.sender.socket.as_fd()
     }
 
     fn host(&mut self) -> &mut HostMeter {
@@ -188,133 +201,32 @@ impl drive::Stream for Generator {
     }
 }
 
+/// Whether datagrams of this traffic are to leave in bundles.
+pub(crate) fn wants_bundles(traffic: &SocketTraffic, streams: usize, ipv6: bool) -> bool {
+    let count = streams as u64;
+    bundle_most(traffic, Streams { count, ipv6 }) > 1
+}
+
 struct Stream {
     context: StreamContext,
-    socket: UdpSocket,
-    /// Bundles were asked for, and the kernel has them.
-    gso: bool,
-    payload: Vec<u8>,
-    sequence: u64,
+    sender: Sender,
+    streams: Streams,
+    /// How many datagrams may leave together.
+    most: u32,
+    /// Bundles were wanted, and the kernel has none.
+    lacks_bundles: bool,
+    /// Whether a full socket is waited for.
+    waits: bool,
     host: HostMeter,
-    buffer: Option<(u64, bool)>,
     /// When the stream was to be woken for its next departure.
     wake_ns: Option<u64>,
     /// Since when it waits for room in the socket.
     full_ns: Option<u64>,
-}
-
-/// One segment under way.
-struct Sending {
-    meter: SendMeter,
-    /// Warm-up and measured window.
-    cohorts: [CohortSpan; 2],
-    limits: Limits,
-    /// End of the current row; `u64::MAX` in the last one, which ends the segment.
-    cut_ns: u64,
-    egress_packets: u64,
-    blocked: bool,
-    refusal: Option<Refusal>,
-    offered: (u64, u64),
-}
-
-impl Sending {
-    fn new(stream: &Stream, at: usize, segment: Segment, control: u64) -> Self {
-        let context = &stream.context;
-        let traffic = context.session.traffic();
-        let mut meter = SendMeter::new(Transport::Udp, segment, context.run.assignment.interval_ns);
-        meter.control(control);
-        let cohort = |measured: u8| CohortSpan {
-            cohort: (at as u8) << 1 | measured,
-            first_seq: stream.sequence,
-            packets: 0,
-            bytes: 0,
-        };
-        let limits = Limits {
-            start_ns: context.host_ns(segment.start_ns),
-            duration_ns: Some(segment.length_ns),
-            packets: share(traffic.packets, context.stream, context.streams()),
-            bytes: share(traffic.bytes, context.stream, context.streams()),
-        };
-        let mut sending = Self {
-            meter,
-            cohorts: [cohort(0), cohort(1)],
-            limits,
-            cut_ns: 0,
-            egress_packets: 0,
-            blocked: false,
-            refusal: None,
-            offered: (0, 0),
-        };
-        sending.set_cut();
-        sending
-    }
-
-    fn set_cut(&mut self) {
-        self.cut_ns = if self.meter.is_last_row() {
-            u64::MAX
-        } else {
-            self.meter.next_cut_ns()
-        };
-    }
-
-    /// Whether the segment's own number of packets or bytes was offered.
-    fn is_used_up(&self) -> bool {
-        self.limits
-            .packets
-            .is_some_and(|packets| self.offered.0 >= packets)
-            || self
-                .limits
-                .bytes
-                .is_some_and(|bytes| self.offered.1 >= bytes)
-    }
-
-    #[inline]
-    fn count(&mut self, fate: Fate, packets: u64, bytes: u64, measured: bool) {
-        self.offered.0 += packets;
-        self.offered.1 += bytes;
-        self.meter.count(fate, packets, bytes, measured);
-        if matches!(fate, Fate::Sent | Fate::Egress) {
-            let cohort = &mut self.cohorts[usize::from(measured)];
-            cohort.packets += packets;
-            cohort.bytes += bytes;
-            if !measured {
-                self.cohorts[1].first_seq += packets;
-            }
-        }
-        match fate {
-            Fate::Egress => self.egress_packets += packets,
-            Fate::Blocked => self.blocked = true,
-            _ => {}
-        }
-    }
+    /// Until when the socket last held it back.
+    held_until_ns: u64,
 }
 
 impl Stream {
-    /// The departures of a segment.
-    fn schedule(&self, sending: &Sending, at: usize) -> Schedule {
-        let traffic = self.context.session.traffic();
-        let size = traffic.size;
-        let floor = if size as usize >= LENGTH {
-            LENGTH
-        } else {
-            SHORT_LENGTH
-        };
-        let floor = floor as u32;
-        let packet = Packet {
-            bytes: size,
-            overhead_bytes: 0,
-        };
-        let streams = self.context.streams();
-        match schedule(traffic, packet, streams, draws(&self.context, at)) {
-            Ok(Some(departures)) => Schedule::Paced(Pacer::new(departures, floor, sending.limits)),
-            Ok(None) => {
-                let size = PacketSize::new(size, floor);
-                Schedule::AllOut(AllOut::new(size, sending.limits))
-            }
-            Err(error) => Schedule::Rest(Some(format!("pace packets: {error}"))),
-        }
-    }
-
     /// A wait is over: how late, and how long it was for want of room.
     #[inline]
     fn woke(&mut self, sending: &mut Sending, now_ns: u64) {
@@ -323,6 +235,7 @@ impl Stream {
         }
         if let Some(full_ns) = self.full_ns.take() {
             sending.meter.held_back(now_ns.saturating_sub(full_ns));
+            self.held_until_ns = now_ns;
         }
     }
 
@@ -357,164 +270,127 @@ impl Stream {
     fn paced(
         &mut self,
         sending: &mut Sending,
-        pacer: &mut Pacer<Departures>,
+        pacer: &mut Pacer<Timed>,
         now_ns: u64,
     ) -> Option<Next> {
         match pacer.next(now_ns) {
-            Action::Send(departure) => self.depart(sending, departure, now_ns),
-            Action::Behind(Departure { due_ns, bytes }) => {
-                let due_ns = due_ns.saturating_sub(self.context.t0_ns);
-                let measured = sending.meter.is_measured(due_ns);
-                sending.count(Fate::Behind, 1, u64::from(bytes), measured);
+            Action::Send => Some(self.depart(sending, pacer, now_ns)),
+            Action::Behind(departure) => {
+                self.give_up(sending, departure);
+                Some(Next::Again)
             }
             Action::WaitUntil(due_ns) => {
                 let until_ns = due_ns.min(self.context.host_ns(sending.cut_ns));
                 self.wake_ns = Some(until_ns);
-                return Some(Next::At(until_ns));
+                Some(Next::At(until_ns))
             }
-            Action::Done => return None,
+            Action::Done => None,
         }
-        Some(Next::Again)
     }
 
-    #[inline]
-    fn depart(&mut self, sending: &mut Sending, departure: Departure, now_ns: u64) {
-        let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
+    /// Counts a packet that was left too long: because the socket held the stream
+    /// back after it was due, or because the CPU was late.
+    #[cold]
+    fn give_up(&mut self, sending: &mut Sending, departure: Departure) {
+        let fate = if departure.due_ns <= self.held_until_ns {
+            Fate::Blocked
+        } else {
+            Fate::Behind
+        };
         let due_ns = departure.due_ns.saturating_sub(self.context.t0_ns);
         let measured = sending.meter.is_measured(due_ns);
-        let bytes = departure.bytes as usize;
-        self.stamp(
-            0,
-            bytes,
-            sending.cohorts[usize::from(measured)].cohort,
-            0,
-            now_ns,
-        );
-        let mut outcome = self.socket.send(&self.payload[..bytes]);
-        while matches!(outcome, SendOutcome::WouldBlock) && self.grow_buffer() {
-            outcome = self.socket.send(&self.payload[..bytes]);
-        }
-        let fate = match outcome {
-            SendOutcome::Sent => Fate::Sent,
-            SendOutcome::NoBufs => Fate::Egress,
-            SendOutcome::WouldBlock => Fate::Blocked,
-            SendOutcome::Refused(refusal) => {
-                sending.refusal = Some(refusal);
-                Fate::Refused
-            }
-        };
-        if matches!(fate, Fate::Sent | Fate::Egress) {
-            self.sequence += 1;
-            sending.meter.departed(due_ns, from_t0_ns);
-        }
-        sending.count(fate, 1, bytes as u64, measured);
+        sending.count(fate, 1, u64::from(departure.bytes), measured);
     }
 
-    /// Doubles the send buffer where that may be forced: a buffer that is full hides
-    /// the queue behind it, which alone is to decide what is lost. Says no for good
-    /// once it may not, or once the buffer is as large as any queue should be.
-    #[cold]
-    fn grow_buffer(&mut self) -> bool {
-        let Some((bytes, true)) = self.buffer else {
-            return false;
-        };
-        if bytes >= SEND_BUFFER_MOST {
-            return false;
+    /// Sends what is due together, or the first of it if there are no bundles.
+    #[inline]
+    fn depart(&mut self, sending: &mut Sending, pacer: &mut Pacer<Timed>, now_ns: u64) -> Next {
+        let t0_ns = self.context.t0_ns;
+        let (due, measured_from_ns) = (pacer.due(), sending.meter.window_start_ns() + t0_ns);
+        if self.waits && now_ns >= sending.limits.end_ns() && due[0].due_ns <= self.held_until_ns {
+            self.give_up(sending, due[0]);
+            pacer.handled(1, now_ns);
+            return Next::Again;
         }
-        // The kernel doubles what it is asked for.
-        let grown = self.socket.force_send_buffer(bytes as usize);
-        let grown = grown.map_or(bytes, |size| size.bytes as u64);
-        self.buffer = Some((grown.max(bytes), grown > bytes));
-        grown > bytes
+        let packets = if self.sender.socket.bundles() {
+            due.len()
+        } else {
+            1
+        };
+        let (due, bytes) = (&due[..packets], due[0].bytes);
+        for (place, packet) in due.iter().enumerate() {
+            let cohort = sending.cohort(packet.due_ns >= measured_from_ns);
+            self.sender.stamp(place, bytes, cohort, now_ns);
+        }
+        let Some(outcome) = self.sender.send_or_grow(packets, bytes) else {
+            self.lacks_bundles = true;
+            return Next::Again;
+        };
+        let fate = fate(sending, outcome);
+        if fate == Fate::Blocked && self.waits {
+            return self.wait_for_room(sending, now_ns);
+        }
+        if matches!(fate, Fate::Sent | Fate::Egress) {
+            sending.bundled |= packets > 1;
+            for packet in due {
+                let due_ns = packet.due_ns.saturating_sub(t0_ns);
+                sending.meter.departed(due_ns, now_ns.saturating_sub(t0_ns));
+            }
+        }
+        let warm_up = due.partition_point(|packet| packet.due_ns < measured_from_ns);
+        for (count, measured) in [(warm_up, false), (packets - warm_up, true)] {
+            let count = count as u64;
+            if count > 0 {
+                sending.count(fate, count, count * u64::from(bytes), measured);
+            }
+        }
+        pacer.handled(packets, now_ns);
+        Next::Again
     }
 
     /// A step without a schedule: fill the socket, or wait for room; `None` at the end.
     #[inline]
     fn all_out(&mut self, sending: &mut Sending, pacer: &mut AllOut, now_ns: u64) -> Option<Next> {
-        // One by one each send is its own outcome; only a bundle shares one.
-        let most = if self.socket.bundles() {
-            max_bundle(self.context.session.traffic().size)
+        let most = if self.sender.socket.bundles() {
+            self.most
         } else {
             1
         };
-        match pacer.next(now_ns, most) {
-            AllOutAction::WaitUntil(start_ns) => Some(Next::At(start_ns)),
-            AllOutAction::Done => None,
-            AllOutAction::Send { packets, bytes } => {
-                let outcome = self.bundle(sending, packets, bytes, now_ns);
-                pacer.sent(packets - outcome.blocked, bytes);
-                if outcome.blocked == 0 {
-                    return Some(Next::Again);
-                }
-                // Full: without a schedule nothing is lost by waiting.
-                self.full_ns = Some(now_ns);
-                let end_ns = sending.limits.start_ns + sending.limits.duration_ns.unwrap_or(0);
-                Some(Next::Writable(
-                    end_ns.min(self.context.host_ns(sending.cut_ns)),
-                ))
-            }
-        }
-    }
-
-    #[inline]
-    fn bundle(
-        &mut self,
-        sending: &mut Sending,
-        packets: u32,
-        bytes: u32,
-        now_ns: u64,
-    ) -> BundleOutcome {
+        let (packets, bytes) = match pacer.next(now_ns, most) {
+            AllOutAction::WaitUntil(start_ns) => return Some(Next::At(start_ns)),
+            AllOutAction::Done => return None,
+            AllOutAction::Send { packets, bytes } => (packets, bytes),
+        };
         let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
         let measured = sending.meter.is_measured(from_t0_ns);
-        let cohort = sending.cohorts[usize::from(measured)].cohort;
-        let size = bytes as usize;
-        for packet in 0..packets {
-            self.stamp(
-                packet as usize * size,
-                size,
-                cohort,
-                u64::from(packet),
-                now_ns,
-            );
+        let cohort = sending.cohort(measured);
+        for place in 0..packets as usize {
+            self.sender.stamp(place, bytes, cohort, now_ns);
         }
-        let whole = packets as usize * size;
-        let outcome = self
-            .socket
-            .send_bundle(&self.payload[..whole], bytes as u16);
-        self.sequence += u64::from(outcome.sent + outcome.no_bufs);
-        for (fate, count) in [
-            (Fate::Sent, outcome.sent),
-            (Fate::Egress, outcome.no_bufs),
-            (Fate::Refused, outcome.refused),
-        ] {
-            if count > 0 {
-                sending.count(
-                    fate,
-                    u64::from(count),
-                    u64::from(count) * u64::from(bytes),
-                    measured,
-                );
-            }
+        let Some(outcome) = self.sender.send(packets as usize, bytes) else {
+            self.lacks_bundles = true;
+            return Some(Next::Again);
+        };
+        let fate = fate(sending, outcome);
+        if fate == Fate::Blocked {
+            // Without a schedule nothing is lost by waiting.
+            return Some(self.wait_for_room(sending, now_ns));
         }
-        if outcome.sent + outcome.no_bufs > 0 {
+        if matches!(fate, Fate::Sent | Fate::Egress) {
+            sending.bundled |= packets > 1;
             sending.meter.sent_first(from_t0_ns);
         }
-        sending.refusal = outcome.refusal.or(sending.refusal);
-        outcome
+        let count = u64::from(packets);
+        sending.count(fate, count, count * u64::from(bytes), measured);
+        pacer.sent(packets, bytes);
+        Some(Next::Again)
     }
 
-    /// Writes the header of packet `ahead` of the next one at `at` in the payload.
-    #[inline]
-    fn stamp(&mut self, at: usize, bytes: usize, cohort: u8, ahead: u64, now_ns: u64) {
-        let header = ProbeHeader {
-            tag: self.context.tag(),
-            kind: ProbeKind::Data { cohort },
-            sequence: self.sequence + ahead,
-            send_ns: Some(now_ns),
-        };
-        header
-            .encode(&mut self.payload[at..at + bytes])
-            .expect("sizes are at least 12, cohorts below 128, 2^56 packets are not sent");
+    /// Until there is room in the socket, the row or the segment ends.
+    fn wait_for_room(&mut self, sending: &Sending, now_ns: u64) -> Next {
+        self.full_ns = Some(now_ns);
+        let cut_ns = self.context.host_ns(sending.cut_ns);
+        Next::Writable(sending.limits.end_ns().min(cut_ns))
     }
 
     /// The schedule is over before its time, or exactly then: rows go on to the end.
@@ -525,7 +401,7 @@ impl Stream {
     }
 
     fn row_end(&mut self) -> RowEnd {
-        let sndbuf_bytes = self.buffer.map(|(bytes, _)| bytes);
+        let sndbuf_bytes = self.sender.buffer.map(|(bytes, _)| bytes);
         RowEnd {
             host: self.host.sample(),
             sndbuf_bytes,
@@ -564,16 +440,19 @@ impl Stream {
             self.context.session.flows[at].row(self.context.stream, row);
         }
         // Queued ICMP errors fill the receive account; nothing else reads them.
-        let _icmp = self.socket.take_errors();
+        let _icmp = self.sender.socket.take_errors();
         let mut warnings = Vec::new();
         if sending.blocked {
             warnings.push("buffer-below-queue");
         }
+        if self.lacks_bundles {
+            warnings.push("gso-unavailable");
+        }
         warnings.extend(sending.refusal.map(refusal_code));
         let ending = match problem {
-            Some(reason) => weir_common::record::Ending::Failed { reason },
+            Some(reason) => Ending::Failed { reason },
             None if ended_ns < segment.end_ns() && !sending.is_used_up() => self.context.ending(),
-            None => weir_common::record::Ending::Completed,
+            None => Ending::Completed,
         };
         SegmentEnd {
             ended_ns,
@@ -585,30 +464,16 @@ impl Stream {
     }
 }
 
-/// What a refused packet is reported as.
-fn refusal_code(refusal: Refusal) -> &'static str {
-    match refusal {
-        Refusal::NotPermitted => "refused-not-permitted",
-        Refusal::TooLarge => "refused-too-large",
-        Refusal::Unreachable => "refused-unreachable",
-        Refusal::PortUnreachable => "refused-port-unreachable",
-        Refusal::Other(_) => "refused-other",
+/// What a send meant for its packets.
+#[inline]
+fn fate(sending: &mut Sending, outcome: SendOutcome) -> Fate {
+    match outcome {
+        SendOutcome::Sent => Fate::Sent,
+        SendOutcome::NoBufs => Fate::Egress,
+        SendOutcome::WouldBlock => Fate::Blocked,
+        SendOutcome::Refused(refusal) => {
+            sending.refusal = Some(refusal);
+            Fate::Refused
+        }
     }
 }
-
-/// Payload that no link compresses: a fixed pseudo-random pattern (xorshift, George
-/// Marsaglia 2003), the same in every run.
-fn payload(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    std::iter::repeat_with(&mut next).take(bytes).collect()
-}
-
-/// As far as a send buffer grows by itself, bytes as the kernel counts them: a queue
-/// of five seconds at 100 Mbit/s.
-const SEND_BUFFER_MOST: u64 = 128 << 20;

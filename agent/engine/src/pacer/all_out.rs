@@ -34,14 +34,10 @@ pub struct AllOut {
 impl AllOut {
     /// Unlimited rate within `limits`.
     pub fn new(size: PacketSize, limits: Limits) -> Self {
-        let end_ns = limits
-            .duration_ns
-            .and_then(|duration_ns| limits.start_ns.checked_add(duration_ns))
-            .unwrap_or(u64::MAX);
         let budget = Budget::new(size.floor, limits.packets, limits.bytes);
         Self {
             start_ns: limits.start_ns,
-            end_ns,
+            end_ns: limits.end_ns(),
             size: size.bytes,
             budget,
         }

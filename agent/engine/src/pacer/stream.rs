@@ -1,6 +1,6 @@
 //! A byte rate over TCP as writes of an adaptive size.
 
-use super::{Action, Limits, Pacer};
+use super::{Action, Limits, Pacer, Policy};
 use crate::arrival::{Arrival, ArrivalError, Departures, MeanSpacing};
 
 /// How much of a stream's schedule may wait for the socket, ns.
@@ -60,14 +60,16 @@ impl StreamPacer {
     /// Paces `writes`, whose mean rate is `bits_per_second`. The total is what they
     /// have within `limits`.
     pub fn with_schedule(writes: Departures, bits_per_second: u64, limits: Limits) -> Self {
-        let pacer = Pacer::with_catch_up(
+        let pacer = Pacer::new(
             writes,
             1,
             Limits {
                 packets: None,
                 ..limits
             },
-            STREAM_CATCH_UP_NS,
+            Policy::KeepMean {
+                catch_up_ns: STREAM_CATCH_UP_NS,
+            },
         );
         let pending_limit = bytes_in(bits_per_second, STREAM_CATCH_UP_NS);
         Self {
@@ -83,10 +85,13 @@ impl StreamPacer {
     pub fn next(&mut self, now_ns: u64) -> StreamAction {
         let otherwise = loop {
             match self.pacer.next(now_ns) {
-                Action::Send(due) => {
-                    // A single write may be more than a second of the rate.
-                    self.pending_limit = self.pending_limit.max(u64::from(due.bytes));
-                    self.offered_bytes += u64::from(due.bytes);
+                Action::Send => {
+                    for due in self.pacer.due() {
+                        // A single write may be more than a second of the rate.
+                        self.pending_limit = self.pending_limit.max(u64::from(due.bytes));
+                        self.offered_bytes += u64::from(due.bytes);
+                    }
+                    self.pacer.handled(1, now_ns);
                 }
                 Action::Behind(due) => {
                     self.offered_bytes += u64::from(due.bytes);

@@ -1,3 +1,5 @@
+mod policies;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -23,25 +25,31 @@ fn constant(rate: u64, bytes: u32, limits: Limits) -> Pacer<Departures> {
         Departures::of_size(Arrival::constant(spacing), bytes),
         20,
         limits,
+        Policy::of(Pacing::KeepMean),
     )
 }
 
 /// Runs a pacer with a clock that jumps to each wake-up plus `lateness(n)`.
 /// Returns what was sent and what was behind.
-fn drive(
-    mut pacer: Pacer<Departures>,
+fn drive<A: Iterator<Item = crate::arrival::Departure>>(
+    mut pacer: Pacer<A>,
     mut now: u64,
     lateness: impl Fn(usize) -> u64,
 ) -> (Vec<Departure>, Vec<Departure>) {
     let (mut sent, mut behind, mut waits) = (Vec::new(), Vec::new(), 0);
     loop {
         match pacer.next(now) {
-            Action::Send(departure) => {
+            Action::Send => {
+                let [departure] = *pacer.due() else {
+                    panic!("one by one: {:?}", pacer.due())
+                };
                 assert!(departure.due_ns <= now && now - departure.due_ns <= CATCH_UP_NS);
                 sent.push(departure);
+                pacer.handled(1, now);
             }
             Action::Behind(departure) => {
-                assert!(now - departure.due_ns > CATCH_UP_NS);
+                let over = pacer.end_ns.saturating_add(END_GRACE_NS);
+                assert!(now - departure.due_ns > CATCH_UP_NS || now > over);
                 behind.push(departure);
             }
             Action::WaitUntil(due_ns) => {
@@ -58,13 +66,13 @@ fn drive(
 fn first_packet_waits_for_the_start() {
     let mut pacer = constant(1000, 100, limits(5 * SECOND));
     assert_eq!(pacer.next(0), Action::WaitUntil(5 * SECOND));
-    assert_eq!(
-        pacer.next(5 * SECOND),
-        Action::Send(Departure {
-            due_ns: 5 * SECOND,
-            bytes: 100
-        })
-    );
+    assert_eq!(pacer.next(5 * SECOND), Action::Send);
+    let first = Departure {
+        due_ns: 5 * SECOND,
+        bytes: 100,
+    };
+    assert_eq!(pacer.due(), [first]);
+    pacer.handled(1, 5 * SECOND);
     assert_eq!(pacer.next(5 * SECOND), Action::WaitUntil(5 * SECOND + MS));
 }
 
@@ -93,17 +101,30 @@ fn what_was_due_before_the_end_still_leaves() {
             ..limits(0)
         },
     );
-    let late = 12 * MS;
+    let late = 15 * MS;
     for n in 0..10 {
-        assert_eq!(
-            pacer.next(late),
-            Action::Send(Departure {
-                due_ns: n * MS,
-                bytes: 100
-            })
-        );
+        assert_eq!(pacer.next(late), Action::Send);
+        let due_ns = n * MS;
+        assert_eq!(pacer.due(), [Departure { due_ns, bytes: 100 }]);
+        pacer.handled(1, late);
     }
     assert_eq!(pacer.next(late), Action::Done);
+    assert_eq!(pacer.next(late), Action::Done);
+}
+
+#[test]
+fn nothing_leaves_longer_after_the_end() {
+    let ten_ms = Limits {
+        duration_ns: Some(10 * MS),
+        ..limits(0)
+    };
+    let mut pacer = constant(1000, 100, ten_ms);
+    let late = 15 * MS + 1;
+    for n in 0..10 {
+        let due_ns = n * MS;
+        let expected = Departure { due_ns, bytes: 100 };
+        assert_eq!(pacer.next(late), Action::Behind(expected));
+    }
     assert_eq!(pacer.next(late), Action::Done);
 }
 
@@ -294,11 +315,8 @@ proptest! {
         let departures = schedule(&traffic, Packet { bytes: 64, overhead_bytes: 0 }, 1, draws);
         let departures = departures.unwrap().unwrap();
         let expected = departures.clone().take_while(|next| next.offset_ns < SECOND).count();
-        let pacer = Pacer::new(
-            departures,
-            20,
-            Limits { duration_ns: Some(SECOND), ..limits(0) },
-        );
+        let within = departures.take_while(|next| next.offset_ns < SECOND);
+        let pacer = Pacer::new(within, 20, limits(0), Policy::of(Pacing::KeepMean));
         let (sent, behind) = drive(pacer, 0, |_| late_ms * MS);
         prop_assert_eq!((sent.len(), behind.len()), (expected, 0));
     }
@@ -313,6 +331,7 @@ proptest! {
             Departures::of_size(Arrival::constant(spacing), size),
             floor,
             Limits { bytes: Some(total), ..limits(0) },
+            Policy::of(Pacing::KeepMean),
         );
         let (sent, _) = drive(pacer, 0, |_| 0);
         prop_assert_eq!(sent.iter().map(|each| u64::from(each.bytes)).sum::<u64>(), total);

@@ -3,13 +3,14 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use weir_common::assignment::{Family, Marking, Peer, Rate};
+use weir_common::assignment::{Family, Marking, OnFull, Peer, Rate};
 use weir_common::record::End;
 use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind};
 
 use super::life::Dialled;
 use super::{Attached, Failure, Session, StreamSocket};
 use crate::engine::FailureCode;
+use crate::generator::udp::wants_bundles;
 use crate::link::LINK_PATIENCE_NS;
 use crate::run::Run;
 use crate::socket::{
@@ -141,10 +142,22 @@ pub(crate) fn attach_udp(
     socket: UdpSocket,
     peer: SocketAddr,
 ) -> Result<Attached, SocketError> {
+    let traffic = session.traffic();
     let mut gro = false;
-    let buffer = match session.spec.end {
-        End::Tx => socket.force_send_buffer(SEND_BUFFER)?,
-        End::Rx => {
+    let buffer = match (session.spec.end, traffic.window) {
+        (End::Tx, window) => {
+            socket.mark(&traffic.marking)?;
+            if let Some(label) = traffic.marking.flow_label {
+                socket.label(peer, label)?;
+            }
+            match (window, traffic.on_full) {
+                (Some(window), _) => socket.set_send_window(window)?,
+                (None, OnFull::Drop) => socket.force_send_buffer(SEND_BUFFER)?,
+                // Larger than the queue behind it, it would never be full.
+                (None, OnFull::Wait) => socket.send_buffer()?,
+            }
+        }
+        (End::Rx, window) => {
             let details = ReceiveDetails {
                 stamps: true,
                 ttl: true,
@@ -152,9 +165,13 @@ pub(crate) fn attach_udp(
                 destination: false,
             };
             socket.set_receive_details(details)?;
-            // Bundles serve unlimited traffic; paced packets keep a stamp each.
-            gro = session.traffic().rate == Rate::Max && socket.enable_gro();
-            socket.force_receive_buffer(RECEIVE_BUFFER)?
+            // What comes in bundles is read in bundles; single packets keep a stamp each.
+            let streams = session.spec.tags.len();
+            gro = wants_bundles(traffic, streams, peer.is_ipv6()) && socket.enable_gro();
+            match window {
+                Some(window) => socket.set_receive_window(window)?,
+                None => socket.force_receive_buffer(RECEIVE_BUFFER)?,
+            }
         }
     };
     Ok(Attached {
@@ -261,7 +278,8 @@ pub(crate) fn failed(error: &SocketError) -> Failure {
         | io::ErrorKind::InvalidInput
         | io::ErrorKind::Unsupported => FailureCode::Bind,
         io::ErrorKind::Interrupted => FailureCode::Stopped,
-        _ if error.errno() == Some(24) => FailureCode::Bind, // EMFILE: no descriptor left
+        // EMFILE, no descriptor left; ENODEV, no such interface.
+        _ if matches!(error.errno(), Some(24 | 19)) => FailureCode::Bind,
         _ => FailureCode::Unreachable,
     };
     Failure::new(code, describe(error))

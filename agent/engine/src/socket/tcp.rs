@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket};
 use weir_common::assignment::Marking;
 
+use super::buffer;
 use super::error::{Describe, SocketError};
 use super::marks;
 use super::poll::{PollFd, Waker, poll};
@@ -47,7 +48,9 @@ impl TcpOptions {
                 .describe("set", || "TCP_NODELAY")?;
         }
         if let Some(window) = self.window {
-            bound_window(socket, window)?;
+            for of in [&buffer::SEND, &buffer::RECEIVE] {
+                buffer::exact(socket.as_fd(), of, window)?;
+            }
         }
         let v6 = socket
             .domain()
@@ -55,44 +58,6 @@ impl TcpOptions {
             == Domain::IPV6;
         marks::mark(socket.as_fd(), v6, &self.marking)
     }
-}
-
-/// Sets both buffers of a socket. The kernel keeps as much again for its own
-/// accounting, and silently gives less than it is asked for beyond its limits: that
-/// is refused, since the window would not be the one asked for.
-fn bound_window(socket: &Socket, window: u64) -> Result<(), SocketError> {
-    // What the kernel can still double.
-    let value = i32::try_from(window).unwrap_or(i32::MAX).min(i32::MAX / 2);
-    let buffers = [
-        (
-            "set the send buffer to",
-            "net.core.wmem_max",
-            libc::SO_SNDBUF,
-            libc::SO_SNDBUFFORCE,
-        ),
-        (
-            "set the receive buffer to",
-            "net.core.rmem_max",
-            libc::SO_RCVBUF,
-            libc::SO_RCVBUFFORCE,
-        ),
-    ];
-    for (operation, limit, name, forced) in buffers {
-        let set = |name| sys::set_option(socket.as_fd(), libc::SOL_SOCKET, name, value);
-        let given = || sys::option(socket.as_fd(), libc::SOL_SOCKET, name);
-        let object = || format!("{window} bytes");
-        set(name).describe(operation, object)?;
-        let mut got = given().describe(operation, object)? / 2;
-        if got < value && set(forced).is_ok() {
-            got = given().describe(operation, object)? / 2;
-        }
-        if got < value {
-            let object = format!("{window} bytes: this host gives at most {got} (raise {limit})");
-            let source = io::ErrorKind::InvalidInput.into();
-            return Err(SocketError::new(operation, object, source));
-        }
-    }
-    Ok(())
 }
 
 /// Linux keeps segments below half of the largest window that the peer has told,

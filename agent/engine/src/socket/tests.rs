@@ -73,8 +73,12 @@ const EVERYTHING: ReceiveDetails = ReceiveDetails {
 fn datagrams_carry_their_details(address: IpAddr) {
     let (sender, receiver) = udp_pair(address);
     receiver.set_receive_details(EVERYTHING).unwrap();
-    sender.set_tos(0xb8).unwrap();
-    sender.set_ttl(9).unwrap();
+    let marking = Marking {
+        dscp: Some(46),
+        ttl: Some(9),
+        ..Marking::default()
+    };
+    sender.mark(&marking).unwrap();
     let clock = MonotonicClock::from_host();
     let before_ns = clock.now_ns();
     for n in 0..10_u8 {
@@ -130,13 +134,10 @@ fn bundles_are_datagrams() {
         let gro = gro && receiver.enable_gro();
         let bytes: Vec<u8> = (0..1000_u32).map(|n| (n / 100) as u8).collect();
         let outcome = sender.send_bundle(&bytes[..950], 100);
-        assert_eq!(
-            outcome,
-            BundleOutcome {
-                sent: 10,
-                ..BundleOutcome::default()
-            }
-        );
+        assert_eq!(outcome, gso.then_some(SendOutcome::Sent));
+        for datagram in bytes[..950].chunks(100).filter(|_| !gso) {
+            assert_eq!(sender.send(datagram), SendOutcome::Sent);
+        }
         assert_eq!(sender.bundles(), gso);
         let mut batch = ReceiveBatch::new(4, BUNDLE_BYTES);
         receive(&receiver, &mut batch, 10, |n, datagram| {
@@ -150,16 +151,16 @@ fn bundles_are_datagrams() {
     }
 }
 
-/// Segments above the MTU cannot be a bundle: they go one by one, in fragments.
+/// A bundle that the kernel refuses is not sent, and no other is tried.
 #[test]
-fn a_refused_bundle_falls_back() {
+fn a_refused_bundle_is_told() {
     let (sender, receiver) = udp_pair(Ipv4Addr::LOCALHOST.into());
-    sender.enable_bundles();
-    receiver.force_receive_buffer(1 << 20).unwrap();
+    assert!(sender.enable_bundles());
     let bytes = vec![1_u8; 3 * 65_507];
-    let outcome = sender.send_bundle(&bytes, 65_507);
-    assert_eq!((outcome.sent, outcome.refused), (3, 0));
+    assert_eq!(sender.send_bundle(&bytes, 65_507), None);
     assert!(!sender.bundles());
+    assert_eq!(sender.send_bundle(&bytes[..200], 100), None);
+    assert_eq!(ReceiveBatch::new(1, 20).receive(&receiver).unwrap(), 0);
 }
 
 #[test]

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use socket2::{Domain, MsgHdr, SockAddr, Socket};
 
-use super::control;
+use weir_common::assignment::Marking;
+
+use super::buffer::{self, BufferSize};
 use super::error::{Describe, SocketError};
-use super::sys;
+use super::{control, marks, sys};
 
 /// Datagrams in one bundle: the kernel's limit before 6.9, UDP_MAX_SEGMENTS.
 pub const MAX_SEGMENTS: u32 = 64;
@@ -68,48 +70,6 @@ impl Refusal {
             other => Self::Other(other),
         }
     }
-}
-
-/// What became of the datagrams of one bundle, in their order: those that reached
-/// IP come first unless some were refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct BundleOutcome {
-    /// Taken by the local queue.
-    pub sent: u32,
-    /// Dropped by the host's own qdisc, counted as sent too by the definitions.
-    /// A qdisc that cuts a bundle (tbf) reports only the loss of all of it.
-    pub no_bufs: u32,
-    /// Refused, and why the last one was.
-    pub refused: u32,
-    /// Why the last refused datagram was refused.
-    pub refusal: Option<Refusal>,
-    /// Not tried, because the send buffer was full.
-    pub blocked: u32,
-}
-
-impl BundleOutcome {
-    fn count(&mut self, outcome: SendOutcome, datagrams: u32) {
-        match outcome {
-            SendOutcome::Sent => self.sent += datagrams,
-            SendOutcome::NoBufs => self.no_bufs += datagrams,
-            SendOutcome::WouldBlock => self.blocked += datagrams,
-            SendOutcome::Refused(refusal) => {
-                self.refused += datagrams;
-                self.refusal = Some(refusal);
-            }
-        }
-    }
-}
-
-/// A socket buffer as the kernel accounts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BufferSize {
-    /// What the kernel gives, bytes: twice what was set, its own bookkeeping for
-    /// each packet included.
-    pub bytes: usize,
-    /// Whether it is as large as asked for, past net.core.{w,r}mem_max if need be
-    /// (a privilege that user namespaces do not give).
-    pub forced: bool,
 }
 
 /// What the error queue held since it was last taken.
@@ -184,16 +144,41 @@ impl UdpSocket {
             .describe("connect to", || peer)
     }
 
-    /// DSCP and ECN bits of what is sent (the whole TOS or traffic-class byte).
-    pub fn set_tos(&self, tos: u8) -> Result<(), SocketError> {
-        self.set_ip_option(libc::IP_TOS, libc::IPV6_TCLASS, i32::from(tos))
-            .describe("mark packets of", || self.local)
+    /// Marks what is sent from now on; the flow label is
+    /// [`label`](Self::label)'s.
+    pub fn mark(&self, marking: &Marking) -> Result<(), SocketError> {
+        marks::mark(self.as_fd(), self.local.is_ipv6(), marking)
     }
 
-    /// TTL or hop limit of what is sent; at least 1.
-    pub fn set_ttl(&self, ttl: u8) -> Result<(), SocketError> {
-        self.set_ip_option(libc::IP_TTL, libc::IPV6_UNICAST_HOPS, i32::from(ttl.max(1)))
-            .describe("set the TTL of", || self.local)
+    /// Gives what is sent to `peer` from now on a flow label (RFC 6437): connects
+    /// to it, again if need be. IPv6 only.
+    pub fn label(&self, peer: SocketAddr, label: u32) -> Result<(), SocketError> {
+        let peer = marks::labelled(self.as_fd(), peer, Some(label))?;
+        self.socket.connect(&peer).describe("connect to", || {
+            peer.as_socket()
+                .map_or_else(String::new, |peer| peer.to_string())
+        })
+    }
+
+    /// Makes the send buffer hold `window` bytes, neither less nor, but for the
+    /// kernel's least, more (it doubles them for its own accounting).
+    pub fn set_send_window(&self, window: u64) -> Result<BufferSize, SocketError> {
+        buffer::exact(self.as_fd(), &buffer::SEND, window)
+    }
+
+    /// As [`set_send_window`](Self::set_send_window), for receiving.
+    pub fn set_receive_window(&self, window: u64) -> Result<BufferSize, SocketError> {
+        buffer::exact(self.as_fd(), &buffer::RECEIVE, window)
+    }
+
+    /// The send buffer as it is.
+    pub fn send_buffer(&self) -> Result<BufferSize, SocketError> {
+        let bytes = sys::option(self.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF)
+            .describe("read the send buffer of", || self.local)?;
+        Ok(BufferSize {
+            bytes: bytes.max(0) as usize,
+            forced: false,
+        })
     }
 
     /// Makes the send buffer hold `bytes` (as payload and bookkeeping together;
@@ -203,13 +188,13 @@ impl UdpSocket {
     /// lost, not the socket. Where forcing is refused, what does not fit reads
     /// `blocked`.
     pub fn force_send_buffer(&self, bytes: usize) -> Result<BufferSize, SocketError> {
-        force_buffer(self.as_fd(), libc::SO_SNDBUF, libc::SO_SNDBUFFORCE, bytes)
+        buffer::force(self.as_fd(), &buffer::SEND, bytes)
             .describe("size the send buffer of", || self.local)
     }
 
     /// As [`force_send_buffer`](Self::force_send_buffer), for receiving.
     pub fn force_receive_buffer(&self, bytes: usize) -> Result<BufferSize, SocketError> {
-        force_buffer(self.as_fd(), libc::SO_RCVBUF, libc::SO_RCVBUFFORCE, bytes)
+        buffer::force(self.as_fd(), &buffer::RECEIVE, bytes)
             .describe("size the receive buffer of", || self.local)
     }
 
@@ -238,39 +223,30 @@ impl UdpSocket {
     }
 
     /// Sends `datagrams` cut every `segment` bytes (the last may be shorter) to the
-    /// connected peer: as one bundle if enabled, else one by one. At most
+    /// connected peer as one bundle, whose datagrams share one outcome. At most
     /// [`max_bundle`] of them; a `segment` of 0 is taken as 1.
     ///
-    /// One by one is a loop of `send`, not `sendmmsg`: that call stops at the first
-    /// datagram that fails and reports only how many went before, so a datagram
-    /// that the qdisc dropped would be sent a second time and counted by no one.
-    /// It gains nothing either: the cost is the walk through the stack.
-    pub fn send_bundle(&self, datagrams: &[u8], segment: u16) -> BundleOutcome {
-        let segment = segment.max(1);
-        let mut outcome = BundleOutcome::default();
-        let count = datagrams.len().div_ceil(usize::from(segment)) as u32;
-        if count > 1 && self.bundles() {
-            let control = control::udp_segment(segment);
-            let buffers = [IoSlice::new(datagrams)];
-            let message = MsgHdr::new().with_buffers(&buffers).with_control(&control);
-            let sent = self.attempt(|| self.socket.sendmsg(&message, 0));
-            if !refuses_bundles(sent) {
-                outcome.count(sent, count);
-                return outcome;
-            }
+    /// A qdisc that cuts a bundle (tbf) reports only the loss of all of it.
+    ///
+    /// `None`: not sent, because bundles are not on, or the kernel refuses one here
+    /// and they are off from now on. Then each datagram is for [`send`](Self::send):
+    /// not for `sendmmsg`, which stops at the first that fails and reports only how
+    /// many went before, so that a datagram that the qdisc dropped would be sent a
+    /// second time and counted by no one. It gains nothing either: the cost is the
+    /// walk through the stack.
+    pub fn send_bundle(&self, datagrams: &[u8], segment: u16) -> Option<SendOutcome> {
+        if !self.bundles() {
+            return None;
+        }
+        let control = control::udp_segment(segment.max(1));
+        let buffers = [IoSlice::new(datagrams)];
+        let message = MsgHdr::new().with_buffers(&buffers).with_control(&control);
+        let outcome = self.attempt(|| self.socket.sendmsg(&message, 0));
+        if refuses_bundles(outcome) {
             self.bundles.store(false, Ordering::Relaxed);
+            return None;
         }
-        let mut left = count;
-        for datagram in datagrams.chunks(usize::from(segment)) {
-            let sent = self.send(datagram);
-            if sent == SendOutcome::WouldBlock {
-                outcome.count(sent, left);
-                break;
-            }
-            outcome.count(sent, 1);
-            left -= 1;
-        }
-        outcome
+        Some(outcome)
     }
 
     /// Empties the error queue and returns what came since the last call. Unless
@@ -382,29 +358,4 @@ fn extended_error(message: &control::ControlMessage<'_>) -> Option<(i32, u8)> {
         || (message.level == libc::IPPROTO_IPV6 && message.kind == libc::IPV6_RECVERR);
     let origin = *message.data.get(4)?;
     of_ip.then_some((message.int()?, origin))
-}
-
-/// Forces a buffer, or falls back to what the host's limit allows.
-fn force_buffer(
-    fd: BorrowedFd<'_>,
-    plain: i32,
-    force: i32,
-    bytes: usize,
-) -> io::Result<BufferSize> {
-    // The kernel doubles the value into an int.
-    let asked = i32::try_from(bytes).unwrap_or(i32::MAX).min(i32::MAX / 2);
-    let got = || sys::option(fd, libc::SOL_SOCKET, plain).map(|size| size.max(0) as usize);
-    if got()? < asked as usize * 2 {
-        match sys::set_option(fd, libc::SOL_SOCKET, force, asked) {
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                sys::set_option(fd, libc::SOL_SOCKET, plain, asked)?;
-            }
-            result => result?,
-        }
-    }
-    let bytes = got()?;
-    Ok(BufferSize {
-        bytes,
-        forced: bytes >= asked as usize * 2,
-    })
 }

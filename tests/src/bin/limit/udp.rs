@@ -63,7 +63,7 @@ pub(crate) fn bundles(to: SocketAddr, size: u32, length: Duration) -> anyhow::Re
     let segment = u16::try_from(size).context("the size of a datagram")?;
     let datagrams = vec![0x5a; (max_bundle(size) * size) as usize];
     send(&socket, length, || {
-        socket.send_bundle(&datagrams, segment).blocked > 0
+        socket.send_bundle(&datagrams, segment) == Some(SendOutcome::WouldBlock)
     })
 }
 

@@ -54,6 +54,9 @@ fn describe(code: &str) -> &str {
         "buffer-below-queue" => {
             "the send buffer is smaller than the link's queue and may not grow further here, so the link's losses read as blocked"
         }
+        "gso-unavailable" => {
+            "the kernel or the path takes no bundles of these packets: they left one by one"
+        }
         "loss-window-cut" => "the loss window was cut at 1 MiB: reordering beyond it reads as loss",
         "late-start" => "the start order came after T0",
         "drops-estimated" => "socket drops count bundles here: the receiver's loss is an estimate",
