@@ -1,6 +1,5 @@
 //! What an agent costs its host: a thousand slow flows, none at all, its file.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -26,51 +25,33 @@ pub(crate) fn flows(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
         format!("[[flow]]\nname = \"f{flow}\"\ntraffic = {{ udp = \"{RATE} pkt/s\", size = 64 }}\n")
     }));
     let file = network.campaign("flows.toml", &campaign)?;
-    let agents = [(FROM, "sending"), (TO, "receiving")];
-    let pid = |agent: &str| network.cluster().agent(agent).id();
     let mut run = network.start_run(&[&file], f64::from(seconds))?;
     network.await_t0(&mut run)?;
+    // The first and the last second are not alike to the others.
     pause(Duration::from_secs(1))?;
-    let begun = Instant::now();
-    let before = agents.map(|(agent, _)| cpu_seconds(pid(agent)));
-    let mut most: BTreeMap<&str, f64> = BTreeMap::new();
-    while begun.elapsed() < Duration::from_secs(u64::from(seconds.saturating_sub(2))) {
-        pause(Duration::from_secs(1))?;
-        for (agent, _) in agents {
-            let anonymous = memory_mib(pid(agent), "RssAnon")?;
-            let kept = most.entry(agent).or_insert(anonymous);
-            *kept = kept.max(anonymous);
-        }
-    }
-    let elapsed = begun.elapsed().as_secs_f64();
-    let after = agents.map(|(agent, _)| cpu_seconds(pid(agent)));
+    let agents = [FROM, TO].map(|agent| network.cluster().agent(agent).id());
+    let costs = watch(agents, seconds.saturating_sub(2))?;
     let mut figures = Vec::new();
-    for (at, (agent, role)) in agents.into_iter().enumerate() {
-        let share = (after[at].as_ref().ok().zip(before[at].as_ref().ok()))
-            .map(|(after, before)| (after - before) / elapsed * 100.0);
+    for (role, cost) in ["sending", "receiving"].into_iter().zip(costs) {
         let what = format!("{count} flows of 10 pkt/s, {role} agent");
-        figures.push(
-            Figure::new(format!("{what}, share of a core, %"))
-                .ours(share.map(Spread::one))
+        let share = Figure::new(format!("{what}, share of a core, %"));
+        let memory = Figure::new(format!("{what}, RssAnon at most, MiB"));
+        figures.extend([
+            share
+                .ours(Some(Spread::one(cost.core_percent)))
                 .target(Target::AtMost(35.0)),
-        );
-        figures.push(
-            Figure::new(format!("{what}, RssAnon at most, MiB"))
-                .ours(most.get(agent).copied().map(Spread::one))
+            memory
+                .ours(Some(Spread::one(cost.anonymous_mib)))
                 .target(Target::AtMost(24.0)),
-        );
+        ]);
     }
     let document = result_as_it_is(run)?;
     let flows = document["flows"]
         .as_array()
         .context("the result has flows")?;
-    ensure!(
-        flows.len() == count as usize,
-        "{} of {count} flows ran",
-        flows.len()
-    );
+    let ran = flows.len();
+    ensure!(ran == count as usize, "{ran} of {count} flows ran");
     let mut furthest: f64 = 0.0;
-    let invalid: Vec<String> = flows.iter().filter_map(invalidity).collect();
     for flow in flows {
         let received = number(&flow["received"]["packets"])? / f64::from(seconds);
         furthest = furthest.max((received / RATE - 1.0).abs() * 100.0);
@@ -79,11 +60,45 @@ pub(crate) fn flows(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
     let mut rates = Figure::new(what)
         .ours(Some(Spread::one(furthest)))
         .target(Target::AtMost(0.5));
+    let invalid: Vec<String> = flows.iter().filter_map(invalidity).collect();
     if let Some(first) = invalid.first() {
         rates = rates.note(format!("{} flows invalid: {first}", invalid.len()));
     }
     figures.push(rates);
     Ok(figures)
+}
+
+/// What a process costs.
+struct Cost {
+    core_percent: f64,
+    /// The most that was seen.
+    anonymous_mib: f64,
+}
+
+/// Watches two processes for so many seconds.
+fn watch(pids: [u32; 2], seconds: u32) -> anyhow::Result<Vec<Cost>> {
+    let begun = Instant::now();
+    let mut before = Vec::new();
+    for pid in pids {
+        before.push(cpu_seconds(pid)?);
+    }
+    let mut most = [0.0_f64; 2];
+    for _ in 0..seconds {
+        pause(Duration::from_secs(1))?;
+        for (most, pid) in most.iter_mut().zip(pids) {
+            *most = most.max(memory_mib(pid, "RssAnon")?);
+        }
+    }
+    let elapsed = begun.elapsed().as_secs_f64();
+    let costs = pids.into_iter().zip(before).zip(most);
+    let cost = |((pid, before), anonymous_mib)| {
+        let core_percent = (cpu_seconds(pid)? - before) / elapsed * 100.0;
+        Ok(Cost {
+            core_percent,
+            anonymous_mib,
+        })
+    };
+    costs.map(cost).collect()
 }
 
 /// One idle agent, connected.
