@@ -64,10 +64,6 @@ impl Events {
         }
     }
 
-    pub(crate) fn all(&self) -> Vec<Event> {
-        self.kept.lock().unwrap().clone()
-    }
-
     pub(crate) fn finished(&self) {
         self.wait("end", |events| {
             events
@@ -106,23 +102,32 @@ impl Events {
     }
 
     pub(crate) fn rows(&self, flow: u32) -> Vec<Record> {
-        let of_flow = |event| match event {
-            Event::Record(record) if record.flow == FlowId(flow) => Some(*record),
+        let of_flow = |event: &Event| match event {
+            Event::Record(record) if record.flow == FlowId(flow) => Some((**record).clone()),
             _ => None,
         };
-        self.all().into_iter().filter_map(of_flow).collect()
+        self.kept
+            .lock()
+            .unwrap()
+            .iter()
+            .filter_map(of_flow)
+            .collect()
     }
 }
 
 pub(crate) fn engine(policy: TestPolicy) -> Engine {
-    Engine::new(EngineConfig {
+    Engine::new(config(policy))
+}
+
+pub(crate) fn config(policy: TestPolicy) -> EngineConfig {
+    EngineConfig {
         clock: Arc::new(MonotonicClock::from_host()),
         sockets: Arc::new(DirectProvider),
         policy: Arc::new(policy),
         default_port: 0,
         clock_domain: kernel_boot_id().unwrap(),
         cpus: None,
-    })
+    }
 }
 
 pub(crate) fn now_ns() -> u64 {
@@ -207,11 +212,15 @@ pub(crate) struct Pair {
 impl Pair {
     /// Prepares both ends, exchanging ports as a controller would.
     pub(crate) fn prepare(sessions: Vec<SessionSpec>) -> Self {
+        Self::prepare_with(&engine(TestPolicy::default()), sessions)
+    }
+
+    /// As [`prepare`](Self::prepare), with an engine for the generators.
+    pub(crate) fn prepare_with(sender: &Engine, sessions: Vec<SessionSpec>) -> Self {
         let (tx, rx) = (Arc::new(Events::default()), Arc::new(Events::default()));
         let theirs = sessions.iter().map(mirrored).collect();
         let sink = |events: &Arc<Events>| Arc::clone(events) as Arc<dyn Sink>;
-        let prepare = |sessions, events| {
-            let engine = engine(TestPolicy::default());
+        let prepare = |engine: &Engine, sessions, events| {
             engine
                 .prepare(Arc::new(assignment(sessions)), sink(events))
                 .unwrap()
@@ -220,8 +229,8 @@ impl Pair {
             .iter()
             .map(|each| (each.session, each.dials))
             .collect();
-        let rx_run: RunHandle = prepare(theirs, &rx);
-        let tx_run: RunHandle = prepare(sessions, &tx);
+        let rx_run: RunHandle = prepare(&engine(TestPolicy::default()), theirs, &rx);
+        let tx_run: RunHandle = prepare(sender, sessions, &tx);
         for (session, tx_dials) in dialled {
             if tx_dials {
                 tx_run.set_target(session, rx.port(session));
@@ -244,6 +253,10 @@ impl Pair {
     }
 
     /// Prepares, starts and waits for the end.
+    #[allow(
+        dead_code,
+        reason = "not every test binary that has this module needs it"
+    )]
     pub(crate) fn complete(sessions: Vec<SessionSpec>) -> Self {
         let count = sessions.len();
         let pair = Self::prepare(sessions);
