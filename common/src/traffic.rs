@@ -292,6 +292,12 @@ impl Traffic {
             return fail(key, format!("`{key}` {problem}"));
         }
         self.check_echo()?;
+        if self.gso == Some(Bundles::On) && self.pacing == Pacing::KeepGap {
+            return fail(
+                "gso",
+                "`gso = \"on\"` sends packets together, `pacing = \"keep-gap\"` never closer than asked: leave one of them out".to_owned(),
+            );
+        }
         if self.mss.is_some_and(|mss| !(88..=65_495).contains(&mss)) {
             return fail("mss", "`mss` is 88 to 65495 bytes".to_owned());
         }

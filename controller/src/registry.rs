@@ -263,6 +263,7 @@ fn facts(agent: &AgentView) -> AgentFacts {
     }
     let mut addresses = Vec::new();
     let mut mtu = None;
+    let mut qdiscs = Vec::new();
     for interface in inventory
         .interfaces
         .iter()
@@ -278,6 +279,12 @@ fn facts(agent: &AgentView) -> AgentFacts {
         if interface.mtu > 0 && usable.iter().any(|address| !address.is_loopback()) {
             mtu = Some(mtu.map_or(interface.mtu, |least: u32| least.min(interface.mtu)));
         }
+        if usable.iter().any(|address| !address.is_loopback()) {
+            // The first word of a line is the kind.
+            let kind = |line: &String| line.split_whitespace().next().map(str::to_owned);
+            let kinds = interface.qdiscs.iter().filter_map(kind);
+            qdiscs.extend(kinds.map(|kind| (interface.name.clone(), kind)));
+        }
         addresses.extend(usable);
     }
     addresses.sort_by_key(|address: &IpAddr| (address.is_loopback(), address.is_ipv6()));
@@ -289,6 +296,7 @@ fn facts(agent: &AgentView) -> AgentFacts {
         kernel_boot_id: inventory.kernel_boot_id.clone(),
         cores: inventory.cores,
         max_sessions: inventory.max_sessions,
+        qdiscs,
         congestion_controls: inventory.congestion_controls.clone(),
         alive: agent.liveness == Liveness::Alive,
     }

@@ -6,7 +6,7 @@ use weir_common::id::AgentName;
 use weir_common::label::Labels;
 use weir_experiment::planner::AgentFacts;
 use weir_proto::convert::{clip, limits};
-use weir_proto::types::v1::Inventory;
+use weir_proto::types::v1::{Interface, Inventory};
 use weir_runtime::HostClock;
 
 use crate::inventory;
@@ -90,9 +90,17 @@ pub(super) fn facts(name: AgentName, host: &Inventory, address: IpAddr) -> Agent
         kernel_boot_id: clip(&host.kernel_boot_id, limits::WORD),
         cores: host.cores,
         max_sessions: host.max_sessions,
+        qdiscs: interface.map_or_else(Vec::new, qdiscs),
         congestion_controls: host.congestion_controls.clone(),
         alive: true,
     }
+}
+
+/// The interface's queueing disciplines: its name, and the first word of each, which is the kind.
+fn qdiscs(interface: &Interface) -> Vec<(String, String)> {
+    let kind = |line: &String| line.split_whitespace().next().map(str::to_owned);
+    let kinds = interface.qdiscs.iter().filter_map(kind);
+    kinds.map(|kind| (interface.name.clone(), kind)).collect()
 }
 
 /// Names by which the two sides differ: their own, else their addresses, else

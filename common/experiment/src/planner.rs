@@ -1,6 +1,7 @@
 //! From a campaign and the agents there are to a plan. Pure: the same arguments always give the same plan.
 
 mod build;
+mod bundles;
 mod check;
 mod error;
 mod limit;
@@ -46,6 +47,8 @@ pub struct AgentFacts {
     pub cores: u32,
     /// Most sessions that its policy and descriptors allow in a run; 0 = not known.
     pub max_sessions: u32,
+    /// Queueing disciplines of the interfaces that traffic may take: interface and kind.
+    pub qdiscs: Vec<(String, String)>,
     /// TCP congestion controls it may use; empty = not known.
     pub congestion_controls: Vec<String>,
     /// Whether it is connected.
@@ -135,6 +138,7 @@ pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result
     let load = load::peaks(&context, &phases, &built.flows);
     limit::check(&context, &phases, &built.flows)?;
     check::load(&context, &load, &mut warnings);
+    bundles::warn_of(&context, &built.sessions, &mut warnings);
 
     Ok(Plan {
         name: campaign.name.clone(),

@@ -10,7 +10,7 @@ use weir_common::id::{FlowId, SessionId};
 use weir_common::record::End;
 
 use super::pairs::Link;
-use super::{Context, PlanError, rows_per_end, traffic};
+use super::{Context, PlanError, check, rows_per_end, traffic};
 use crate::plan::{PlannedFlow, PlannedPhase, PlannedSession};
 
 /// A flow set with its pairs.
@@ -114,6 +114,7 @@ fn add_flows(
     let streams = set.set.traffic.streams;
     for (place, link) in set.links.iter().enumerate() {
         let number = built.flows.len() as u32 + 1;
+        let ipv6 = check::path(context, set.set, *link)?.is_ipv6();
         let session = &mut built.sessions[first_session + place];
         session.segments.push(Segment {
             flow: FlowId(number),
@@ -148,8 +149,8 @@ fn add_flows(
             start_ns: phase.start_ns,
             length_ns,
             warmup_ns,
-            offered_bps: traffic::offered_bps(&session.traffic),
-            offered_milli_pps: traffic::offered_milli_pps(&session.traffic),
+            offered_bps: traffic::offered_bps(&session.traffic, ipv6),
+            offered_milli_pps: traffic::offered_milli_pps(&session.traffic, ipv6),
             streams: streams as u16,
             size: set.traffic.size,
             rows_per_end: rows_per_end(

@@ -168,7 +168,7 @@ fn within_one_host(context: &Context<'_>, link: Link, path: IpAddr) -> bool {
 }
 
 /// The first address that will be dialled.
-fn path(context: &Context<'_>, set: &FlowSet, link: Link) -> Result<IpAddr, PlanError> {
+pub(super) fn path(context: &Context<'_>, set: &FlowSet, link: Link) -> Result<IpAddr, PlanError> {
     let (dialler, peer) = match set.dial {
         Dial::From => (link.from, link.to),
         Dial::To => (link.to, link.from),

@@ -36,6 +36,7 @@ fn agent(name: &str, asn: u32) -> AgentFacts {
         kernel_boot_id: "kernel".to_owned(),
         cores: 2,
         max_sessions: 4_096,
+        qdiscs: Vec::new(),
         congestion_controls: vec!["cubic".to_owned(), "reno".to_owned()],
         alive: true,
     }

@@ -152,33 +152,47 @@ fn rate(traffic: &Traffic) -> Option<Rate> {
 /// Thousandths of a packet per second of a spacing of 1 ns.
 const MILLI_PER_NANO: u128 = 1_000_000_000_000;
 
-/// Offered payload of a session, bit/s, rounded; `None` for `max`.
-pub(super) fn offered_bps(traffic: &SocketTraffic) -> Option<u64> {
-    match traffic.rate {
-        Rate::Max | Rate::Arrival => None,
-        Rate::BitsPerSecond(rate) => Some(rate),
-        Rate::MilliPacketsPerSecond(rate) => {
-            let bits = u128::from(rate) * u128::from(traffic.size) * 8;
-            Some(u64::try_from((bits + 500) / 1_000).unwrap_or(u64::MAX))
+/// Offered payload of a session, bit/s, rounded: the highest of its ramp; `None` for `max`.
+pub(super) fn offered_bps(traffic: &SocketTraffic, ipv6: bool) -> Option<u64> {
+    let rate = u128::from(traffic.peak_rate()?);
+    let (size, by) = match (traffic.rate, traffic.transport) {
+        (Rate::BitsPerSecond(_), Transport::Udp) => {
+            let counted = traffic.layer.counted_bytes(traffic.size, ipv6);
+            (u128::from(traffic.size), u128::from(counted.max(1)))
         }
-    }
+        (Rate::BitsPerSecond(_), Transport::Tcp) => (1, 1),
+        _ => (u128::from(traffic.size) * 8, 1_000),
+    };
+    Some(u64::try_from((rate * size + by / 2) / by).unwrap_or(u64::MAX))
 }
 
-/// Offered packets of a UDP session, thousandths per second, rounded; `None` for `max` and TCP.
-pub(super) fn offered_milli_pps(traffic: &SocketTraffic) -> Option<u64> {
+/// Offered packets of a UDP session, thousandths per second, rounded: the highest of its ramp; `None` for `max`
+/// and TCP.
+pub(super) fn offered_milli_pps(traffic: &SocketTraffic, ipv6: bool) -> Option<u64> {
     match (traffic.transport, traffic.rate) {
         (Transport::Tcp, _) | (_, Rate::Max | Rate::Arrival) => None,
-        (Transport::Udp, Rate::MilliPacketsPerSecond(rate)) => Some(rate),
-        (Transport::Udp, Rate::BitsPerSecond(rate)) => {
-            let bits = u128::from(traffic.size.max(1)) * 8;
-            u64::try_from((u128::from(rate) * 1_000 + bits / 2) / bits).ok()
-        }
+        (Transport::Udp, _) => traffic.peak_milli_pps(ipv6, 1),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_flow_offers_is_payload_whatever_its_rate_counts() {
+        let mut traffic = SocketTraffic::new(Transport::Udp, Rate::BitsPerSecond(1_042_000), 1_000);
+        assert_eq!(offered_bps(&traffic, false), Some(1_042_000));
+        traffic.layer = weir_common::assignment::Layer::Frame;
+        assert_eq!(offered_bps(&traffic, false), Some(1_000_000));
+        assert_eq!(offered_milli_pps(&traffic, false), Some(125_000));
+        assert_eq!(offered_milli_pps(&traffic, true), Some(122_646));
+        let point = |at_ns, rate| RampPoint { at_ns, rate };
+        traffic.ramp = vec![point(0, 1_042), point(7, 2_084_000), point(9, 10)];
+        assert_eq!(offered_bps(&traffic, false), Some(2_000_000));
+        traffic.transport = Transport::Tcp;
+        assert_eq!(offered_bps(&traffic, false), Some(2_084_000));
+    }
 
     #[test]
     fn shares_are_even_and_whole() {

@@ -30,6 +30,7 @@ fn facts(text: &str) -> AgentFacts {
         kernel_boot_id: "kernel".into(),
         cores: 2,
         max_sessions: 4_096,
+        qdiscs: Vec::new(),
         congestion_controls: Vec::new(),
         alive: true,
     }

@@ -279,3 +279,39 @@ fn limits_are_named_with_their_numbers() {
     };
     says(&limited(label, unlimited), None, "limits.per_asn", &["max"]);
 }
+
+#[test]
+fn bundles_over_a_shaped_interface_are_warned_of_once_for_each_set() {
+    let mut agents = agents();
+    agents[2].qdiscs = vec![
+        ("lo".to_owned(), "noqueue".to_owned()),
+        ("net0".to_owned(), "tbf".to_owned()),
+    ];
+    let told = |traffic: Traffic| {
+        let mut flows = set("bulk", names("a0,a1"), names("b0"));
+        flows.traffic = traffic;
+        let plan = plan(&one_set(flows), &agents, 7).unwrap();
+        let of_bundles = |warning: &&Warning| warning.code == "bundles-shaped";
+        let texts = plan.warnings.iter().filter(of_bundles);
+        texts
+            .map(|warning| warning.text.clone())
+            .collect::<Vec<_>>()
+    };
+    let [text] = &told(udp("max"))[..] else {
+        panic!("one warning")
+    };
+    assert!(text.contains("tbf on net0 of b0"), "{text}");
+    assert_eq!(told(udp("10 Mbit/s")), [""; 0], "one by one");
+    let with = |rate, gso| Traffic {
+        gso: Some(gso),
+        ..udp(rate)
+    };
+    use weir_common::assignment::Bundles;
+    assert_eq!(told(with("10 Mbit/s", Bundles::On)).len(), 1);
+    assert_eq!(told(with("max", Bundles::Off)), [""; 0]);
+    assert_eq!(
+        told(udp("200000 pkt/s")).len(),
+        1,
+        "above what a kernel sends singly"
+    );
+}
