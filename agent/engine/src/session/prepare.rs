@@ -22,6 +22,11 @@ use crate::socket::{
 /// than the queues of ordinary links (1,000 packets, or tbf's 50 to 400 ms).
 const SEND_BUFFER: usize = 4 << 20;
 
+/// Send buffer of a UDP generator that waits for room, bytes (the kernel doubles
+/// it): 14 packets of 1400 bytes. A buffer larger than the queue behind it would
+/// never be full, and the queue would drop what is to be waited for.
+const WAITING_SEND_BUFFER: u64 = 16 << 10;
+
 /// Receive buffer of a UDP receiver, bytes: bridges 20 ms of a descheduled
 /// receiver at 180,000 packets a second.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -153,8 +158,7 @@ pub(crate) fn attach_udp(
             match (window, traffic.on_full) {
                 (Some(window), _) => socket.set_send_window(window)?,
                 (None, OnFull::Drop) => socket.force_send_buffer(SEND_BUFFER)?,
-                // Larger than the queue behind it, it would never be full.
-                (None, OnFull::Wait) => socket.send_buffer()?,
+                (None, OnFull::Wait) => socket.set_send_window(WAITING_SEND_BUFFER)?,
             }
         }
         (End::Rx, window) => {

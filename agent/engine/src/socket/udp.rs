@@ -171,16 +171,6 @@ impl UdpSocket {
         buffer::exact(self.as_fd(), &buffer::RECEIVE, window)
     }
 
-    /// The send buffer as it is.
-    pub fn send_buffer(&self) -> Result<BufferSize, SocketError> {
-        let bytes = sys::option(self.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF)
-            .describe("read the send buffer of", || self.local)?;
-        Ok(BufferSize {
-            bytes: bytes.max(0) as usize,
-            forced: false,
-        })
-    }
-
     /// Makes the send buffer hold `bytes` (as payload and bookkeeping together;
     /// the kernel doubles it), past the host's limit where that is allowed.
     ///

@@ -6,6 +6,7 @@ mod many;
 mod options;
 mod pair;
 mod rates;
+mod sending;
 mod spacing;
 mod tcp;
 mod udp;
