@@ -6,9 +6,11 @@ pub mod cluster;
 pub mod eventually;
 pub mod ground;
 pub mod process;
+pub mod quota;
 
 pub use account::{Account, Kept, KeptRow};
 pub use cluster::{Cluster, Ran};
 pub use eventually::eventually;
 pub use ground::Ground;
 pub use process::{Process, binary};
+pub use quota::CpuQuota;

@@ -4,6 +4,7 @@
 mod check;
 mod conservation;
 mod examples;
+mod hosts;
 mod loss;
 mod many_to_one;
 mod paths;
