@@ -73,6 +73,7 @@ pub(crate) trait Stream: Send {
 pub(crate) struct Scratch {
     datagrams: Option<ReceiveBatch>,
     bundles: Option<ReceiveBatch>,
+    payload: Vec<u8>,
 }
 
 /// Datagrams a call: enough to share its cost, few enough to keep them in cache.
@@ -80,6 +81,9 @@ const SLOTS: usize = 64;
 
 /// Bundles a call; each holds up to 64 datagrams.
 const BUNDLE_SLOTS: usize = 8;
+
+/// Fits the cache of a core, and shares a call's cost among many segments.
+const PAYLOAD_BYTES: usize = 256 << 10;
 
 impl Scratch {
     /// Where datagrams are received, bundled (GRO) or not, and how many fit a call.
@@ -91,6 +95,12 @@ impl Scratch {
         };
         let batch = batch.get_or_insert_with(|| ReceiveBatch::new(slots, bytes));
         (batch, slots)
+    }
+
+    /// Where payload is read to be looked at.
+    pub(crate) fn payload(&mut self) -> &mut [u8] {
+        self.payload.resize(PAYLOAD_BYTES, 0);
+        &mut self.payload
     }
 }
 

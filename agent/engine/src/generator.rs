@@ -41,6 +41,12 @@ fn close_segment(
     path: DataPath,
     control_packets: Option<u64>,
 ) {
+    say_final(context, at, &end, cohorts);
+    close_said_segment(context, at, meter, end, path, control_packets);
+}
+
+/// Says over the link what was sent in a segment of this stream.
+fn say_final(context: &StreamContext, at: usize, end: &SegmentEnd, cohorts: [CohortSpan; 2]) {
     if let Some(link) = context.session.link() {
         link.send(&LinkMessage::Final(SegmentFinal {
             session: context.session.spec.session.0,
@@ -51,6 +57,17 @@ fn close_segment(
             cohorts: cohorts.to_vec(),
         }));
     }
+}
+
+/// Closes a segment of this stream whose final count was said.
+fn close_said_segment(
+    context: &StreamContext,
+    at: usize,
+    meter: &SendMeter,
+    end: SegmentEnd,
+    path: DataPath,
+    control_packets: Option<u64>,
+) {
     let window_start_ns = meter.window_start_ns();
     let window_length_ns = end.ended_ns.saturating_sub(window_start_ns);
     let mut closed = StreamClosed::new(end.ending, window_start_ns, window_length_ns);

@@ -39,9 +39,6 @@ pub(crate) use self::start::StreamContext;
 /// what the receiver waits for the final count, and the way back.
 const TOTALS_GRACE_NS: u64 = 5_000_000_000;
 
-/// How much longer than the linger a TCP receiver may drain what is on its way.
-pub(crate) const DRAIN_GRACE_NS: u64 = 10_000_000_000;
-
 /// How long a receiver goes on after a stop, and how much longer its generator
 /// waits for it.
 pub(crate) const STOP_DRAIN_NS: u64 = 2_000_000_000;
@@ -392,16 +389,23 @@ impl Session {
             state.closings[segment].done = true;
             self.flows[segment].emit_closed(manifest);
         } else {
-            let patience_ns = match self.traffic().transport {
-                Transport::Udp => TOTALS_GRACE_NS,
-                Transport::Tcp => TOTALS_GRACE_NS + DRAIN_GRACE_NS,
-            };
-            let until_ns = run.config.clock.now_ns() + run.assignment.linger_ns + patience_ns;
+            let until_ns = self.totals_due_ns(run, segment);
             state.closings[segment].waiting = Some((Box::new(manifest), until_ns));
             self.settle_in(run, &mut state);
         }
         drop(state);
         self.notify();
+    }
+
+    /// Until when a generator waits for the receiver's totals of a segment that is
+    /// closed now: a TCP receiver reads on while the segment drains.
+    fn totals_due_ns(&self, run: &Run, segment: usize) -> u64 {
+        let end_ns = self.spec.segments[segment].end_ns();
+        let drained_ns = match self.traffic().transport {
+            Transport::Udp => 0,
+            Transport::Tcp => run.t0_ns().unwrap_or(0) + end_ns + self.traffic().drain_ns(),
+        };
+        drained_ns.max(run.config.clock.now_ns()) + run.assignment.linger_ns + TOTALS_GRACE_NS
     }
 
     fn totals(&self, segment: usize, manifest: &FlowClosed) -> SegmentTotals {

@@ -9,14 +9,16 @@
 //!   the error queue, bundles (GSO), drops; [`ReceiveBatch`]: many datagrams per
 //!   call with kernel stamps, split back into datagrams where the kernel bundled
 //!   them (GRO).
-//! - [`TcpConnection`], [`TcpListener`], [`TcpInfo`].
+//! - [`TcpConnection`], [`TcpListener`], [`TcpInfo`]; [`PatternWriter`]: filling a
+//!   connection without copying where the kernel can.
 //! - [`poll`], [`Waker`], [`wait_until`]: waiting, and ending a wait. [`Epoll`],
 //!   [`Bell`]: the same for many sockets on one thread.
 //! - [`SocketProvider`]: where sockets come from, so that a privileged helper can
 //!   hand them in.
 //!
 //! What a kernel lacks degrades: without UDP_SEGMENT bundles are sent one by one,
-//! without UDP_GRO datagrams arrive one by one, a short `struct tcp_info` leaves
+//! without UDP_GRO datagrams arrive one by one, without a large pipe or splice TCP
+//! is written with copies, a short `struct tcp_info` leaves
 //! its newer fields `None`.
 
 mod buffer;
@@ -24,6 +26,7 @@ mod control;
 mod epoll;
 mod error;
 mod marks;
+mod pattern;
 mod poll;
 mod probe;
 mod provider;
@@ -33,10 +36,12 @@ mod tcp;
 mod tcp_info;
 mod thread;
 mod udp;
+mod writer;
 
 pub use self::buffer::BufferSize;
 pub use self::epoll::{Bell, Epoll, Interest, Tokens};
 pub use self::error::SocketError;
+pub use self::pattern::{PATTERN_BYTES, WRITE_BYTES, mismatches};
 pub use self::poll::{PollFd, Waker, Woke, poll, wait_until};
 pub use self::probe::{BundleSupport, bundle_support, congestion_controls};
 pub use self::provider::{
@@ -51,6 +56,7 @@ pub use self::thread::{
     set_timer_slack_ns, thread_cpu_ns, thread_cpus,
 };
 pub use self::udp::{MAX_SEGMENTS, QueuedErrors, Refusal, SendOutcome, UdpSocket, max_bundle};
+pub use self::writer::{PatternWriter, Written};
 
 #[cfg(test)]
 mod tests;

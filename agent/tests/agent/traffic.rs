@@ -118,6 +118,7 @@ impl FakeTraffic {
             window: Window::default(),
             drained_bytes: None,
             unread_bytes: None,
+            corrupt_bytes: None,
             control_packets: None,
             tuples: vec![],
             first_packet_ns: None,

@@ -181,6 +181,7 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
         seconds: (told(&evidence.tx), told(&evidence.rx)),
         transport: planned.transport,
         tuples: &tuples,
+        segments: figures::segments(evidence),
     });
     let udp = planned.transport == Transport::Udp;
     let losses = figures::losses(evidence);
@@ -208,7 +209,7 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
     let (jitter_us, jitter) = rx.map_or((None, None), |rx| figures::jitter(&rx.window));
     let rx_counters = evidence.rx.window().filter(|_| udp);
     let cpu = figures::cpu(evidence, seconds, planned.streams);
-    let tcp = (!udp).then(|| figures::tcp(evidence, seconds));
+    let tcp = (!udp).then(|| figures::tcp(evidence, seconds, planned.streams));
     let network = losses.lost.network.filter(|_| udp).unwrap_or(0);
     let lost_at = if network > 0 {
         input.surroundings.lost_at(input.plan, planned)

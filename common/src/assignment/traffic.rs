@@ -226,6 +226,14 @@ impl SocketTraffic {
 }
 
 impl SocketTraffic {
+    /// How long after its end a stream may deliver what was written, ns.
+    pub const fn drain_ns(&self) -> u64 {
+        match self.end {
+            StreamEnd::Drain(ns) => ns,
+            StreamEnd::Abort => 0,
+        }
+    }
+
     /// Every bound and combination; the field at fault and what is wrong with it.
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
         let fail = |field, problem: &str| Err((field, problem.to_owned()));

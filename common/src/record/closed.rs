@@ -74,6 +74,10 @@ pub struct Window {
     pub rwnd_limited_us: Option<u64>,
     /// TCP: time limited by the send buffer, us.
     pub sndbuf_limited_us: Option<u64>,
+    /// TCP generator: segments sent in the window.
+    pub segs_out: Option<u64>,
+    /// TCP receiver: segments that arrived in the window.
+    pub segs_in: Option<u64>,
     /// CPU time of the flow's threads, us.
     pub cpu_us: Option<u64>,
     /// Time those threads waited for a CPU, us.
@@ -94,7 +98,7 @@ pub struct Window {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DataPath {
-    /// The system call of the data path: `send`, `sendmmsg`, `gso`, `write`; `recvmmsg`, `gro`, `recv-trunc`.
+    /// The system call of the data path: `send`, `sendmmsg`, `gso`, `write`, `splice`; `recvmmsg`, `gro`, `recv-trunc`, `read`.
     pub call: String,
     /// Whether datagrams left in bundles (segmentation offload): `on` or `off`.
     pub gso: Option<String>,
@@ -153,6 +157,8 @@ pub struct FlowClosed {
     pub drained_bytes: Option<u64>,
     /// TCP receiver: bytes sent and never read.
     pub unread_bytes: Option<u64>,
+    /// TCP receiver with `verify`: bytes read that are not those written.
+    pub corrupt_bytes: Option<u64>,
     /// Packets of the pre-flow exchange at this end.
     pub control_packets: Option<u64>,
     /// Local and remote address of each stream, `source>destination` in the direction of the data.

@@ -48,6 +48,8 @@ pub struct TcpColumns {
     pub sndbuf_limited_us: Option<u64>,
     /// Bytes written and not yet acknowledged at the end of the row.
     pub unacked_bytes: Option<u64>,
+    /// Segments sent in the row: data, retransmissions and pure acknowledgements.
+    pub segs_out: Option<u64>,
 }
 
 impl TcpColumns {
@@ -70,6 +72,7 @@ impl TcpColumns {
         self.rwnd_limited_us = add_counts(self.rwnd_limited_us, other.rwnd_limited_us);
         self.sndbuf_limited_us = add_counts(self.sndbuf_limited_us, other.sndbuf_limited_us);
         self.unacked_bytes = add_counts(self.unacked_bytes, other.unacked_bytes);
+        self.segs_out = add_counts(self.segs_out, other.segs_out);
     }
 }
 

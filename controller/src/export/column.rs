@@ -184,6 +184,7 @@ pub(super) const FIGURES: &[Column] = columns! {
     Tx "rwnd_limited_us" = |r| of_tcp(r, |t| t.rwnd_limited_us);
     Tx "sndbuf_limited_us" = |r| of_tcp(r, |t| t.sndbuf_limited_us);
     Tx "unacked_bytes" = |r| of_tcp(r, |t| t.unacked_bytes);
+    Tx "segs_out" = |r| of_tcp(r, |t| t.segs_out);
     Rx "rcvbuf_bytes" = |r| of_more(r, |m| m.rcvbuf_bytes);
     Rx "rx_packets" = |r| r.counters.rx_packets.into();
     Rx "rx_bytes" = |r| r.counters.rx_bytes.into();

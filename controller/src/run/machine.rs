@@ -29,7 +29,7 @@ mod event;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use weir_common::assignment::{Assignment, Desired, Order, StartAt, Target};
+use weir_common::assignment::{Assignment, Desired, Order, StartAt, Target, Transport};
 use weir_common::id::{AgentName, FlowId, RunId, SessionId};
 use weir_common::record::End;
 use weir_experiment::plan::{OnLostAgent, Plan, PlannedSession};
@@ -41,8 +41,9 @@ use crate::store::{AssignmentState, SessionState};
 /// How long the other agents are waited for beyond `settle`: a round of
 /// messages on a busy machine, with room.
 const PREPARE_GRACE_NS: u64 = 10_000_000_000;
-/// How long manifests are waited for beyond end + linger: a TCP generator may
-/// wait 15 s beyond it for its receiver's totals, and a lost agent is known after 15 s.
+/// How long manifests are waited for beyond end + linger (and the longest time to
+/// drain): a generator may wait 5 s beyond it for its receiver's totals, and a lost
+/// agent is known after 15 s.
 const CLOSE_GRACE_NS: u64 = 20_000_000_000;
 /// How long agents have to come back after a restart of the controller, or to
 /// deliver what they kept once the store takes it again.
@@ -646,9 +647,14 @@ impl Machine {
     }
 
     fn close_deadline(&self, start: &StartAt) -> u64 {
+        let sessions = self.plan.sessions.iter();
+        let drains = sessions
+            .filter(|session| session.traffic.transport == Transport::Tcp)
+            .map(|session| session.traffic.drain_ns());
         start
             .mono_ns
             .saturating_add(self.plan.end_ns)
+            .saturating_add(drains.max().unwrap_or(0))
             .saturating_add(self.plan.linger_ns)
             .saturating_add(CLOSE_GRACE_NS)
     }

@@ -87,6 +87,7 @@ fn check_record(record: &Record) -> Result<(), Problem> {
             ("rwnd_limited_us", tcp.rwnd_limited_us),
             ("sndbuf_limited_us", tcp.sndbuf_limited_us),
             ("unacked_bytes", tcp.unacked_bytes),
+            ("segs_out", tcp.segs_out),
         ];
         for (name, value) in columns {
             bounded("record.tcp", name, value)?;
@@ -122,5 +123,6 @@ fn check_closed(closed: &FlowClosed) -> Result<(), Problem> {
     bounded("closed.window", "length_ns", Some(closed.window.length_ns))?;
     bounded("closed", "drained_bytes", closed.drained_bytes)?;
     bounded("closed", "unread_bytes", closed.unread_bytes)?;
+    bounded("closed", "corrupt_bytes", closed.corrupt_bytes)?;
     bounded("closed", "control_packets", closed.control_packets)
 }

@@ -190,6 +190,7 @@ pub(crate) fn full_row(run: RunId, flow: u32, end: End, k: u32) -> Record {
             rwnd_limited_us: n(),
             sndbuf_limited_us: n(),
             unacked_bytes: n(),
+            segs_out: n(),
         }),
         more: Some(MoreColumns {
             lateness: Some(histogram(1_000)),
@@ -231,6 +232,7 @@ pub(crate) fn manifest(run: RunId, flow: u32, end: End, rows: u32) -> FlowClosed
         },
         drained_bytes: None,
         unread_bytes: Some(0),
+        corrupt_bytes: None,
         control_packets: Some(2),
         tuples: vec!["10.0.0.1:1>10.0.0.2:2".into()],
         first_packet_ns: Some(7),

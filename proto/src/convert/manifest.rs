@@ -34,7 +34,7 @@ impl TryFrom<&pb::Window> for Window {
             delay_bound_ns, jitter_ns, jitter_mean_ns, ipdv_mean_abs_ns, reorder_extent_max,
             lost_head, lost_tail, loss_bursts, loss_burst_max, retransmits, retrans_bytes,
             acked_bytes, busy_us, rwnd_limited_us, sndbuf_limited_us, cpu_us, runq_wait_us,
-            frozen_us, ce, clock_step_ns, throttled_us,
+            frozen_us, ce, clock_step_ns, throttled_us, segs_out, segs_in,
         ]);
         Ok(window)
     }
@@ -83,6 +83,8 @@ impl From<&Window> for pb::Window {
             ttl_max: value.ttl.map(|(_, most)| most.into()),
             ce: value.ce,
             clock_step_ns: value.clock_step_ns,
+            segs_out: value.segs_out,
+            segs_in: value.segs_in,
             throttled_us: value.throttled_us,
         }
     }
@@ -194,6 +196,7 @@ impl TryFrom<&pb::FlowClosed> for FlowClosed {
             window: window.try_into().map_err(within("window"))?,
             drained_bytes: optional_count("drained_bytes", message.drained_bytes)?,
             unread_bytes: optional_count("unread_bytes", message.unread_bytes)?,
+            corrupt_bytes: optional_count("corrupt_bytes", message.corrupt_bytes)?,
             control_packets: optional_count("control_packets", message.control_packets)?,
             tuples: words("tuples", &message.tuples, limits::TUPLES)?,
             first_packet_ns: optional_count("first_packet_ns", message.first_packet_ns)?,
@@ -236,6 +239,7 @@ impl From<&FlowClosed> for pb::FlowClosed {
             window: Some((&value.window).into()),
             drained_bytes: value.drained_bytes,
             unread_bytes: value.unread_bytes,
+            corrupt_bytes: value.corrupt_bytes,
             control_packets: value.control_packets,
             tuples: clipped_words(&value.tuples, limits::TUPLES),
             first_packet_ns: value.first_packet_ns,

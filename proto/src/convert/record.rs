@@ -91,6 +91,7 @@ counts!(
         rwnd_limited_us,
         sndbuf_limited_us,
         unacked_bytes,
+        segs_out,
     ]
 );
 

@@ -256,6 +256,9 @@ pub struct TcpColumns {
     /// Bytes written and not acknowledged at the end of the row.
     #[prost(uint64, optional, tag = "12")]
     pub unacked_bytes: ::core::option::Option<u64>,
+    /// Segments sent in the row.
+    #[prost(uint64, optional, tag = "13")]
+    pub segs_out: ::core::option::Option<u64>,
 }
 /// The remaining columns.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -433,6 +436,12 @@ pub struct Window {
     /// Time the agent's control group was throttled, summed over CPUs, us.
     #[prost(uint64, optional, tag = "40")]
     pub throttled_us: ::core::option::Option<u64>,
+    /// TCP generator: segments sent.
+    #[prost(uint64, optional, tag = "41")]
+    pub segs_out: ::core::option::Option<u64>,
+    /// TCP receiver: segments that arrived.
+    #[prost(uint64, optional, tag = "42")]
+    pub segs_in: ::core::option::Option<u64>,
 }
 /// Which ways the kernel was used.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -592,6 +601,9 @@ pub struct FlowClosed {
     /// Codes of warnings noticed at this end.
     #[prost(string, repeated, tag = "16")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// TCP receiver that verifies: bytes read that are not those written.
+    #[prost(uint64, optional, tag = "17")]
+    pub corrupt_bytes: ::core::option::Option<u64>,
 }
 /// One item of an agent's record sequence.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -23,7 +23,7 @@
 use std::collections::VecDeque;
 
 use weir_common::assignment::Segment;
-use weir_common::record::{Counters, Ending, MoreColumns, PeerTotals};
+use weir_common::record::{Counters, Ending, MoreColumns, PeerTotals, add_counts};
 use weir_wire::link::SegmentFinal;
 
 use super::datagrams::Output;
@@ -68,6 +68,11 @@ struct Open {
     host: HostSample,
     rcvbuf_bytes: Option<u64>,
     first_packet_ns: Option<u64>,
+    /// Segments that arrived in the current row, and in the window's rows.
+    segments: Option<u64>,
+    measured_segments: Option<u64>,
+    /// Bytes that are not those written, if anyone looked.
+    corrupt: Option<u64>,
 }
 
 impl ByteMeter {
@@ -111,9 +116,20 @@ impl ByteMeter {
     }
 
     /// What the host says of the time until now.
-    pub(crate) fn host(&mut self, sample: &HostSample, rcvbuf_bytes: Option<u64>) {
+    pub(crate) fn host(
+        &mut self,
+        sample: &HostSample,
+        rcvbuf_bytes: Option<u64>,
+        segments: Option<u64>,
+    ) {
         self.open.host.add(sample);
         self.open.rcvbuf_bytes = rcvbuf_bytes;
+        self.open.segments = add_counts(self.open.segments, segments);
+    }
+
+    /// So many of the bytes read last are not those written.
+    pub(crate) fn corrupt(&mut self, bytes: u64) {
+        self.open.corrupt = add_counts(self.open.corrupt, Some(bytes));
     }
 
     /// Takes in `count` bytes read at `at_ns`.
@@ -192,6 +208,8 @@ impl ByteMeter {
         closed.window = received(self.open.measured);
         closed.drained_bytes = Some(self.open.drained);
         closed.unread_bytes = unread;
+        closed.corrupt_bytes = self.open.corrupt;
+        closed.segs_in = self.open.measured_segments;
         closed.first_packet_ns = self.open.first_packet_ns;
         closed.peer = last.map(|last| PeerTotals {
             packets: 0,
@@ -265,6 +283,9 @@ impl Open {
             host: HostSample::default(),
             rcvbuf_bytes: None,
             first_packet_ns: None,
+            segments: None,
+            measured_segments: None,
+            corrupt: None,
         }
     }
 
@@ -286,9 +307,11 @@ impl Open {
 
     fn take_row(&mut self, span: Span) -> Row {
         let bytes = std::mem::take(&mut self.bytes);
+        let segments = self.segments.take();
         self.in_rows += bytes;
         if span.is_measured() {
             self.measured += bytes;
+            self.measured_segments = add_counts(self.measured_segments, segments);
         }
         let host = std::mem::take(&mut self.host);
         let more = MoreColumns {

@@ -45,6 +45,10 @@ pub(crate) struct StreamClosed {
     pub(crate) clock_step_ns: Option<u64>,
     pub(crate) drained_bytes: Option<u64>,
     pub(crate) unread_bytes: Option<u64>,
+    /// Bytes read that are not those written (with `verify`).
+    pub(crate) corrupt_bytes: Option<u64>,
+    /// TCP segments that arrived in the window.
+    pub(crate) segs_in: Option<u64>,
     pub(crate) control_packets: Option<u64>,
     pub(crate) first_packet_ns: Option<u64>,
     pub(crate) path: DataPath,
@@ -71,6 +75,8 @@ impl StreamClosed {
             clock_step_ns: None,
             drained_bytes: None,
             unread_bytes: None,
+            corrupt_bytes: None,
+            segs_in: None,
             control_packets: None,
             first_packet_ns: None,
             path: DataPath::default(),
@@ -242,6 +248,7 @@ impl FlowMeter {
             window: Window::default(),
             drained_bytes: None,
             unread_bytes: None,
+            corrupt_bytes: None,
             control_packets: None,
             tuples: Vec::new(),
             first_packet_ns: None,
@@ -285,6 +292,7 @@ impl State {
             window.retransmits = add_counts(window.retransmits, tcp.retransmits);
             window.retrans_bytes = add_counts(window.retrans_bytes, tcp.retrans_bytes);
             window.acked_bytes = add_counts(window.acked_bytes, tcp.acked_bytes);
+            window.segs_out = add_counts(window.segs_out, tcp.segs_out);
             window.busy_us = add_counts(window.busy_us, tcp.busy_us);
             window.rwnd_limited_us = add_counts(window.rwnd_limited_us, tcp.rwnd_limited_us);
             window.sndbuf_limited_us = add_counts(window.sndbuf_limited_us, tcp.sndbuf_limited_us);
@@ -386,6 +394,7 @@ impl AddStream for Window {
         self.lost_tail = add_counts(self.lost_tail, stream.lost_tail);
         self.loss_bursts = add_counts(self.loss_bursts, stream.loss_bursts);
         self.loss_burst_max = self.loss_burst_max.max(stream.loss_burst_max);
+        self.segs_in = add_counts(self.segs_in, stream.segs_in);
     }
 }
 
@@ -401,6 +410,7 @@ impl AddStream for FlowClosed {
         }
         self.drained_bytes = add_counts(self.drained_bytes, stream.drained_bytes);
         self.unread_bytes = add_counts(self.unread_bytes, stream.unread_bytes);
+        self.corrupt_bytes = add_counts(self.corrupt_bytes, stream.corrupt_bytes);
         self.control_packets = add_counts(self.control_packets, stream.control_packets);
         self.first_packet_ns = match (self.first_packet_ns, stream.first_packet_ns) {
             (Some(a), Some(b)) => Some(a.min(b)),

@@ -1,7 +1,10 @@
-//! TCP: one connection, read without copying (MSG_TRUNC), bytes only.
+//! TCP: one connection, read without copying (MSG_TRUNC), or with `verify` read and
+//! compared with what was written.
 //!
-//! Metrics: bytes read in the window, drained after it, and never read.
+//! Metrics: bytes read in the window, drained after it, and never read; bytes that
+//! are not those written; segments that arrived.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use weir_common::record::{DataPath, Ending};
@@ -10,11 +13,14 @@ use super::{Finals, LOOK_EVERY_NS, LOOK_SOON_NS, give_out};
 use crate::drive::{self, Next, Scratch};
 use crate::meter::bytes::ByteMeter;
 use crate::meter::host::HostMeter;
-use crate::session::{DRAIN_GRACE_NS, STOP_DRAIN_NS, StreamContext};
-use crate::socket::{TcpConnection, Transfer};
+use crate::session::{STOP_DRAIN_NS, StreamContext};
+use crate::socket::{TcpConnection, Transfer, mismatches};
 
 /// Bytes taken at most by one call; nothing is copied, so it may be large.
 const READ_BYTES: usize = 4 << 20;
+
+/// How far the clocks of the two ends may be apart where a reset is judged.
+const CLOCKS_APART_NS: u64 = 1_000_000_000;
 
 /// How long a stream that has ended waits for the final count, which leaves the
 /// generator at the same moment over the link.
@@ -29,6 +35,10 @@ pub(crate) struct Receiver {
     host: HostMeter,
     ended: Option<Ended>,
     path: DataPath,
+    /// Bytes read in all segments.
+    position: u64,
+    /// Segments that had arrived at the last sample (tcpi_segs_in).
+    segs_in: Option<u32>,
     /// When the stream is to be woken if nothing comes.
     wake_ns: Option<u64>,
 }
@@ -37,6 +47,8 @@ pub(crate) struct Receiver {
 struct Ended {
     at_ns: u64,
     broken: Option<String>,
+    /// The peer reset the connection.
+    reset: bool,
 }
 
 impl Receiver {
@@ -47,7 +59,12 @@ impl Receiver {
         setup_us: Option<u64>,
     ) -> Self {
         let path = DataPath {
-            call: "recv-trunc".to_owned(),
+            call: if context.session.traffic().verify {
+                "read"
+            } else {
+                "recv-trunc"
+            }
+            .to_owned(),
             cc: connection.congestion_control().ok(),
             mss: connection.info().ok().map(|info| u64::from(info.snd_mss)),
             setup_us,
@@ -62,6 +79,8 @@ impl Receiver {
             context,
             ended: None,
             path,
+            position: 0,
+            segs_in: None,
             wake_ns: None,
         }
     }
@@ -69,7 +88,7 @@ impl Receiver {
 
 impl drive::Stream for Receiver {
     /// Reads once, cuts rows, closes segments, says what it waits for.
-    fn step(&mut self, now_ns: u64, _scratch: &mut Scratch) -> Next {
+    fn step(&mut self, now_ns: u64, scratch: &mut Scratch) -> Next {
         if let Some(wake_ns) = self.wake_ns.take() {
             self.host.woke(wake_ns, now_ns);
         }
@@ -79,7 +98,10 @@ impl drive::Stream for Receiver {
         if now_ns < self.context.t0_ns && !self.context.run.is_stopped() {
             return Next::At(self.context.t0_ns);
         }
-        let idle = self.take_in();
+        if self.segs_in.is_none() {
+            self.take_segments();
+        }
+        let idle = self.take_in(scratch);
         let now_ns = self.context.now_ns();
         self.advance(now_ns);
         let deadline_ns = loop {
@@ -115,27 +137,49 @@ impl drive::Stream for Receiver {
 
 impl Receiver {
     /// One read; whether there is nothing more now.
-    fn take_in(&mut self) -> bool {
+    fn take_in(&mut self, scratch: &mut Scratch) -> bool {
         if self.ended.is_some() {
             return true;
         }
-        let result = self.connection.discard(READ_BYTES);
+        let (result, most) = if self.context.session.traffic().verify {
+            let buffer = scratch.payload();
+            (self.connection.read(buffer), buffer.len())
+        } else {
+            (self.connection.discard(READ_BYTES), READ_BYTES)
+        };
         let now_ns = self.context.now_ns();
-        let broken = match result {
+        let error = match result {
             Ok(Transfer::Moved(count)) => {
                 self.advance(now_ns);
                 self.meter.read(now_ns, count as u64);
-                return false;
+                if self.context.session.traffic().verify {
+                    let wrong = mismatches(self.position, &scratch.payload()[..count]);
+                    self.meter.corrupt(wrong);
+                }
+                self.position += count as u64;
+                // Less than was asked for is all there was: to ask again would cost
+                // a call for nothing.
+                return count < most;
             }
             Ok(Transfer::WouldBlock) => return true,
             Ok(Transfer::Closed) => None,
-            Err(error) => Some(crate::session::describe(&error)),
+            Err(error) => Some(error),
         };
         self.ended = Some(Ended {
             at_ns: now_ns,
-            broken,
+            reset: error
+                .as_ref()
+                .is_some_and(|error| error.kind() == ErrorKind::ConnectionReset),
+            broken: error.as_ref().map(crate::session::describe),
         });
         true
+    }
+
+    /// Segments that have arrived since the last call.
+    fn take_segments(&mut self) -> Option<u64> {
+        let now = self.connection.info().ok()?.segs_in;
+        let before = std::mem::replace(&mut self.segs_in, now);
+        Some(u64::from(now?.wrapping_sub(before?)))
     }
 
     /// Cuts the rows that are due, with what the host says of them.
@@ -153,7 +197,8 @@ impl Receiver {
             .ok()
             .map(|(_, receive)| receive as u64);
         let sample = self.host.sample();
-        self.meter.host(&sample, rcvbuf);
+        let segments = self.take_segments();
+        self.meter.host(&sample, rcvbuf, segments);
     }
 
     /// Closes the front segment if it is time (`None`), or says when to look again.
@@ -180,7 +225,7 @@ impl Receiver {
         let drained_ns = segment
             .end_ns()
             .saturating_add(context.run.assignment.linger_ns)
-            .saturating_add(DRAIN_GRACE_NS);
+            .saturating_add(context.session.traffic().drain_ns());
         let by_time = known && last.is_none() && !is_last;
         let mut deadline_ns = if by_time {
             segment.end_ns()
@@ -216,6 +261,9 @@ impl Receiver {
             _ if complete && said_ns.is_some_and(|said_ns| said_ns >= end_ns) => Ending::Completed,
             _ if stopped => self.context.ending(),
             _ if complete => Ending::Completed,
+            Some(ended) if ended.reset && self.is_planned(said_ns, ended.at_ns) => {
+                Ending::Completed
+            }
             Some(Ended {
                 broken: Some(reason),
                 ..
@@ -231,6 +279,13 @@ impl Receiver {
             _ if now_ns < end_ns => self.context.ending(),
             _ => Ending::Completed,
         }
+    }
+
+    /// Whether a reset at `at_ns` is how the generator was to end, once it has said
+    /// its final count: at once (`end = "abort"`), or after its time to drain.
+    fn is_planned(&self, said_ns: Option<u64>, at_ns: u64) -> bool {
+        let drain_ns = self.context.session.traffic().drain_ns();
+        said_ns.is_some_and(|said_ns| at_ns + CLOCKS_APART_NS >= said_ns + drain_ns)
     }
 
     fn flush(&mut self) {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 pub(super) use self::messages::{Messages, receive_error};
 pub use self::splice::lend_to_pipe;
+pub(super) use self::splice::{lend, set_pipe_size, splice};
 use super::poll::PollFd;
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {

@@ -1,6 +1,6 @@
 //! TCP connections that do not block.
 
-use std::io;
+use std::io::{self, IoSlice, PipeReader};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -288,6 +288,22 @@ impl TcpConnection {
         })
     }
 
+    /// Writes what the socket takes of `slices`, one after the other.
+    pub(super) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> Result<Transfer, SocketError> {
+        let write = || {
+            self.socket
+                .send_vectored_with_flags(slices, libc::MSG_NOSIGNAL)
+        };
+        self.transfer("write to", write)
+    }
+
+    /// Moves what the socket takes of the next `length` bytes in a pipe.
+    pub(super) fn splice(&self, pipe: &PipeReader, length: usize) -> Result<Transfer, SocketError> {
+        self.transfer("write to", || {
+            sys::splice(pipe.as_fd(), self.as_fd(), length)
+        })
+    }
+
     /// Reads what is there into `buffer`, which must not be empty.
     pub fn read(&self, buffer: &mut [u8]) -> Result<Transfer, SocketError> {
         self.transfer("read from", || io::Read::read(&mut &self.socket, buffer))
@@ -322,6 +338,15 @@ impl TcpConnection {
         self.socket
             .shutdown(std::net::Shutdown::Write)
             .describe("finish to", || self.peer)
+    }
+
+    /// Whether the connection still stands: the error that ended it, once.
+    pub fn check(&self) -> Result<(), SocketError> {
+        let pending = self
+            .socket
+            .take_error()
+            .and_then(|error| error.map_or(Ok(()), Err));
+        pending.describe("deliver to", || self.peer)
     }
 
     /// Makes dropping the connection reset it, so that unsent data is not delivered.

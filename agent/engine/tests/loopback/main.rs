@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod ends;
 mod many;
 mod options;
 mod pair;
 mod rates;
 mod sending;
 mod spacing;
+
 mod tcp;
 mod udp;

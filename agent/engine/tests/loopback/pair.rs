@@ -217,6 +217,16 @@ impl Pair {
 
     /// As [`prepare`](Self::prepare), with an engine for the generators.
     pub(crate) fn prepare_with(sender: &Engine, sessions: Vec<SessionSpec>) -> Self {
+        Self::prepare_over(sender, sessions, |port| port)
+    }
+
+    /// As [`prepare_with`](Self::prepare_with); the generators dial where `way` leads
+    /// to the receivers' port.
+    pub(crate) fn prepare_over(
+        sender: &Engine,
+        sessions: Vec<SessionSpec>,
+        way: impl Fn(u16) -> u16,
+    ) -> Self {
         let (tx, rx) = (Arc::new(Events::default()), Arc::new(Events::default()));
         let theirs = sessions.iter().map(mirrored).collect();
         let sink = |events: &Arc<Events>| Arc::clone(events) as Arc<dyn Sink>;
@@ -233,7 +243,7 @@ impl Pair {
         let tx_run: RunHandle = prepare(sender, sessions, &tx);
         for (session, tx_dials) in dialled {
             if tx_dials {
-                tx_run.set_target(session, rx.port(session));
+                tx_run.set_target(session, way(rx.port(session)));
             } else {
                 rx_run.set_target(session, tx.port(session));
             }

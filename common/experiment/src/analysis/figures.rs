@@ -18,6 +18,10 @@ use super::validity::throttled;
 const IPV4_UDP_HEADERS: u64 = 28;
 /// IPv6 and UDP headers, bytes.
 const IPV6_UDP_HEADERS: u64 = 48;
+/// IPv4 and TCP headers with timestamps (RFC 7323), bytes.
+const IPV4_TCP_HEADERS: u64 = 52;
+/// IPv6 and TCP headers with timestamps, bytes.
+const IPV6_TCP_HEADERS: u64 = 72;
 /// Ethernet header without FCS, bytes: what tcpdump and /proc/net/dev count.
 const ETHERNET_HEADER: u64 = 14;
 
@@ -125,23 +129,31 @@ fn rate(bytes: Option<u64>, seconds: f64) -> Option<f64> {
         .map(|bytes| bytes as f64 * 8.0 / seconds)
 }
 
-fn layered(amount: Amount, seconds: f64, headers: Option<u64>) -> Option<LayeredRate> {
+/// The packets that carried an amount.
+#[derive(Debug, Clone, Copy)]
+struct Packets {
+    count: Option<u64>,
+    /// IP and transport headers of each, bytes.
+    headers: u64,
+    /// Payload that went more than once, bytes.
+    again: u64,
+    /// The kernel's count rather than ours.
+    estimated: bool,
+}
+
+fn layered(amount: Amount, seconds: f64, packets: Packets) -> Option<LayeredRate> {
     let payload = rate(amount.bytes, seconds)?;
     let with = |per_packet: u64| {
-        let packets = amount.packets?;
-        rate(
-            Some(
-                amount
-                    .bytes?
-                    .saturating_add(packets.saturating_mul(per_packet)),
-            ),
-            seconds,
-        )
+        let headers = packets.count?.saturating_mul(per_packet);
+        let bytes = amount.bytes?.saturating_add(packets.again);
+        rate(Some(bytes.saturating_add(headers)), seconds)
     };
+    let ip = with(packets.headers);
     Some(LayeredRate {
         payload,
-        ip: headers.and_then(with),
-        frame: headers.and_then(|headers| with(headers + ETHERNET_HEADER)),
+        ip,
+        frame: with(packets.headers + ETHERNET_HEADER),
+        estimated: packets.estimated && ip.is_some(),
     })
 }
 
@@ -155,10 +167,30 @@ pub(super) struct Moved<'a> {
     pub(super) seconds: (f64, f64),
     pub(super) transport: Transport,
     pub(super) tuples: &'a [String],
+    pub(super) segments: Segments,
 }
 
-/// Rates at three layers. IP and frame rates of UDP are exact; TCP has none,
-/// since its segments are the kernel's.
+/// What the kernels counted of a TCP flow.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Segments {
+    sent: Option<u64>,
+    resent_bytes: u64,
+    received: Option<u64>,
+}
+
+pub(super) fn segments(evidence: &FlowEvidence) -> Segments {
+    let tx = evidence.tx.closed.as_ref().map(|tx| &tx.window);
+    let rx = evidence.rx.closed.as_ref().map(|rx| &rx.window);
+    Segments {
+        sent: tx.and_then(|tx| tx.segs_out),
+        resent_bytes: tx.and_then(|tx| tx.retrans_bytes).unwrap_or(0),
+        received: rx.and_then(|rx| rx.segs_in),
+    }
+}
+
+/// Rates at three layers. IP and frame rates of UDP are exact; those of TCP are
+/// estimates: payload, retransmissions if they left this host, and the headers of as
+/// many segments as the kernel counted, each with the usual 12 bytes of options.
 pub(super) fn rates(moved: Moved<'_>) -> Rates {
     let Moved {
         offered,
@@ -167,17 +199,33 @@ pub(super) fn rates(moved: Moved<'_>) -> Rates {
         seconds: (tx, rx),
         transport,
         tuples,
+        segments,
     } = moved;
     let ipv6 = tuples.first().is_some_and(|tuple| tuple.starts_with('['));
-    let headers = (transport == Transport::Udp).then_some(if ipv6 {
-        IPV6_UDP_HEADERS
-    } else {
-        IPV4_UDP_HEADERS
-    });
+    let tcp = transport == Transport::Tcp;
+    let headers = match (tcp, ipv6) {
+        (false, false) => IPV4_UDP_HEADERS,
+        (false, true) => IPV6_UDP_HEADERS,
+        (true, false) => IPV4_TCP_HEADERS,
+        (true, true) => IPV6_TCP_HEADERS,
+    };
+    let packets = |amount: Amount, counted: Option<u64>, again: u64| Packets {
+        count: if tcp { counted } else { amount.packets },
+        headers,
+        again: if tcp { again } else { 0 },
+        estimated: tcp,
+    };
     Rates {
         offered: offered.and_then(|offered| rate(offered.bytes, tx)),
-        sent: sent.and_then(|sent| layered(sent, tx, headers)),
-        received: received.and_then(|received| layered(received, rx, headers)),
+        sent: sent.and_then(|sent| {
+            layered(
+                sent,
+                tx,
+                packets(sent, segments.sent, segments.resent_bytes),
+            )
+        }),
+        received: received
+            .and_then(|received| layered(received, rx, packets(received, segments.received, 0))),
     }
 }
 
@@ -249,16 +297,20 @@ pub(super) fn ttl(window: &Window) -> Option<Ttl> {
 }
 
 /// What only TCP has.
-pub(super) fn tcp(evidence: &FlowEvidence, seconds: f64) -> Tcp {
+pub(super) fn tcp(evidence: &FlowEvidence, seconds: f64, streams: u16) -> Tcp {
     let tx = evidence.tx.closed.as_ref();
     let rx = evidence.rx.closed.as_ref();
     let window = tx.map(|tx| &tx.window);
-    let time = |pick: fn(&Window) -> Option<u64>| window.and_then(pick).map(|us| us as f64 / 1e6);
+    // The kernel's clocks run for each stream.
+    let streams = f64::from(streams.max(1));
+    let time = |pick: fn(&Window) -> Option<u64>| {
+        window.and_then(pick).map(|us| us as f64 / 1e6 / streams)
+    };
     let busy = time(|window| window.busy_us);
     let receiver = time(|window| window.rwnd_limited_us);
     let buffer = time(|window| window.sndbuf_limited_us);
-    // The kernel's clocks count per stream; several streams can add up to more
-    // than the window, so nothing is allowed to go below 0.
+    // They tick in jiffies and are read shortly after the window's end, so a
+    // difference may come out just below 0.
     let network =
         busy.map(|busy| (busy - receiver.unwrap_or(0.0) - buffer.unwrap_or(0.0)).max(0.0));
     Tcp {
@@ -267,6 +319,7 @@ pub(super) fn tcp(evidence: &FlowEvidence, seconds: f64) -> Tcp {
         acked_bytes: window.and_then(|window| window.acked_bytes),
         drained_bytes: rx.and_then(|rx| rx.drained_bytes),
         unread_bytes: rx.and_then(|rx| rx.unread_bytes),
+        corrupt_bytes: rx.and_then(|rx| rx.corrupt_bytes),
         retransmitted_bytes: window.and_then(|window| window.retrans_bytes),
         setup_us: tx
             .and_then(|tx| tx.path.setup_us)

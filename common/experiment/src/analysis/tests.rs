@@ -207,6 +207,7 @@ fn end(planned: &PlannedFlow, end: End, counters: Counters) -> EndEvidence {
         },
         drained_bytes: None,
         unread_bytes: None,
+        corrupt_bytes: None,
         control_packets: Some(1),
         tuples: vec!["10.150.0.97:40112>10.150.0.98:7900".into()],
         first_packet_ns: Some(80_000),
@@ -279,6 +280,7 @@ fn tcp(planned: &PlannedFlow, received: u64, drained: u64, unread: u64) -> FlowE
     };
     let closed = rx(&mut flow);
     (closed.drained_bytes, closed.unread_bytes) = (Some(drained), Some(unread));
+    closed.window.segs_in = Some(7);
     let closed = tx(&mut flow);
     closed.path.cc = Some("cubic".into());
     closed.path.mss = Some(1_448);
@@ -287,6 +289,7 @@ fn tcp(planned: &PlannedFlow, received: u64, drained: u64, unread: u64) -> FlowE
     window.rtt = Some(samples([40_000, 60_000]));
     window.retransmits = Some(3);
     window.retrans_bytes = Some(4_344);
+    window.segs_out = Some(10);
     window.acked_bytes = Some(received);
     window.busy_us = Some(9_000_000);
     window.rwnd_limited_us = Some(1_000_000);

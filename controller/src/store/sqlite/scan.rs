@@ -128,6 +128,7 @@ const SELECT_RECORD: &str = "SELECT
     d.delay_hist, d.delay_bound_ns, d.rtt_hist,
     t.acked_bytes, t.retransmits, t.retrans_bytes, t.cwnd_bytes, t.srtt_us, t.min_rtt_us,
     t.rttvar_us, t.delivery_bps, t.busy_us, t.rwnd_limited_us, t.sndbuf_limited_us, t.unacked_bytes,
+    t.segs_out,
     m.source, m.lateness_hist, m.blocked_us, m.control_packets, m.sndbuf_bytes, m.rcvbuf_bytes,
     m.reorder_extent_max, m.jitter_ns, m.ttl_min, m.ttl_max, m.ce, m.cpu_us, m.runq_wait_us,
     m.throttled_us
@@ -246,6 +247,7 @@ fn tcp(c: &mut Columns<'_, '_>) -> rusqlite::Result<Option<TcpColumns>> {
         rwnd_limited_us: c.count()?,
         sndbuf_limited_us: c.count()?,
         unacked_bytes: c.count()?,
+        segs_out: c.count()?,
     };
     Ok((columns != TcpColumns::default()).then_some(columns))
 }

@@ -178,7 +178,8 @@ CREATE TABLE record_tcp (
     busy_us             INTEGER,
     rwnd_limited_us     INTEGER,
     sndbuf_limited_us   INTEGER,
-    unacked_bytes       INTEGER
+    unacked_bytes       INTEGER,
+    segs_out            INTEGER
 ) STRICT;
 
 -- Only for rows with any of these.
@@ -349,6 +350,7 @@ SELECT
     record_tcp.acked_bytes, record_tcp.retransmits, record_tcp.retrans_bytes, record_tcp.cwnd_bytes,
     record_tcp.srtt_us, record_tcp.min_rtt_us, record_tcp.rttvar_us, record_tcp.delivery_bps,
     record_tcp.busy_us, record_tcp.rwnd_limited_us, record_tcp.sndbuf_limited_us, record_tcp.unacked_bytes,
+    record_tcp.segs_out,
     record_more.rcvbuf_bytes, records.rx_packets, records.rx_bytes, records.rx_of_tx_packets,
     records.lost_packets, records.socket_drops, records.late, records.duplicate, records.reordered,
     record_more.reorder_extent_max, record_more.jitter_ns / 1e3 AS jitter_us,

@@ -55,7 +55,7 @@ pub(super) fn put_tcp(db: &Connection, number: i64, tcp: &TcpColumns) -> rusqlit
         return Ok(());
     }
     db.prepare_cached(
-        "INSERT INTO record_tcp VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        "INSERT INTO record_tcp VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?
     .execute(params![
         number,
@@ -71,6 +71,7 @@ pub(super) fn put_tcp(db: &Connection, number: i64, tcp: &TcpColumns) -> rusqlit
         opt(tcp.rwnd_limited_us),
         opt(tcp.sndbuf_limited_us),
         opt(tcp.unacked_bytes),
+        opt(tcp.segs_out),
     ])?;
     Ok(())
 }

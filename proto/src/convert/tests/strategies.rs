@@ -71,7 +71,7 @@ pub(super) fn delay() -> impl Strategy<Value = DelayColumns> {
 }
 
 pub(super) fn tcp() -> impl Strategy<Value = TcpColumns> {
-    vec(of(counted()), 12).prop_map(|n| TcpColumns {
+    vec(of(counted()), 13).prop_map(|n| TcpColumns {
         acked_bytes: n[0],
         retransmits: n[1],
         retrans_bytes: n[2],
@@ -84,6 +84,7 @@ pub(super) fn tcp() -> impl Strategy<Value = TcpColumns> {
         rwnd_limited_us: n[9],
         sndbuf_limited_us: n[10],
         unacked_bytes: n[11],
+        segs_out: n[12],
     })
 }
 
@@ -139,7 +140,7 @@ prop_compose! {
         (start_ns, length_ns) in (counted(), counted()),
         counters in counters(),
         (delay, rtt, lateness) in (of(histogram()), of(histogram()), of(histogram())),
-        n in vec(of(counted()), 21),
+        n in vec(of(counted()), 23),
         ttl in of(any::<(u8, u8)>()),
     ) -> Window {
         Window {
@@ -170,6 +171,8 @@ prop_compose! {
             ttl,
             ce: n[18],
             clock_step_ns: n[19],
+            segs_out: n[21],
+            segs_in: n[22],
             throttled_us: n[20],
         }
     }
@@ -204,7 +207,7 @@ prop_compose! {
         ending in ending(),
         total in counters(),
         window in window(),
-        n in vec(of(counted()), 4),
+        n in vec(of(counted()), 5),
         (tuples, warnings) in (vec(".{0,30}", 0..4), vec("[a-z-]{1,20}", 0..4)),
         path in data_path(),
         link in any::<bool>(),
@@ -220,6 +223,7 @@ prop_compose! {
             window,
             drained_bytes: n[0],
             unread_bytes: n[1],
+            corrupt_bytes: n[4],
             control_packets: n[2],
             tuples,
             first_packet_ns: n[3],

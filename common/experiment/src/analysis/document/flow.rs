@@ -62,12 +62,15 @@ pub struct Bursts {
 pub struct LayeredRate {
     /// Payload.
     pub payload: f64,
-    /// With IP and transport headers; exact for UDP, absent for TCP.
+    /// With IP and transport headers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<f64>,
-    /// With the Ethernet header, without FCS; absent for TCP.
+    /// With the Ethernet header, without FCS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame: Option<f64>,
+    /// `ip` and `frame` are estimates: of TCP, by its count of segments.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
 }
 
 /// Offered, sent and received rate, bit/s.
@@ -157,11 +160,14 @@ pub struct Tcp {
     pub drained_bytes: Option<u64>,
     /// Bytes sent and never read.
     pub unread_bytes: Option<u64>,
+    /// Bytes read that are not those sent; absent unless the receiver verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupt_bytes: Option<u64>,
     /// Bytes retransmitted.
     pub retransmitted_bytes: Option<u64>,
     /// Slowest connection set-up, us.
     pub setup_us: Option<u64>,
-    /// Seconds of the window by what limited the sender.
+    /// Seconds of the window by what limited the sender, the mean of the streams.
     pub limited_s: Limited,
 }
 

@@ -336,6 +336,16 @@ fn a_stream_is_accounted_for_to_the_byte() {
 }
 
 #[test]
+fn what_arrived_changed_is_invalid_and_none_changed_is_told() {
+    let none = Case::with(TCP, |flow| rx(flow).corrupt_bytes = Some(0));
+    assert!(none.checks.valid);
+    assert_eq!(none.flows[0].tcp.as_ref().unwrap().corrupt_bytes, Some(0));
+    let some = Case::with(TCP, |flow| rx(flow).corrupt_bytes = Some(3));
+    assert_eq!(codes(&some.reasons), ["corrupt"]);
+    assert_eq!(some.verdict, Verdict::Invalid);
+}
+
+#[test]
 fn a_stream_without_a_final_count_cannot_be_accounted_for() {
     let result = Case::with(TCP, |flow| {
         rx(flow).unread_bytes = None;

@@ -19,6 +19,7 @@ pub(super) fn of(
         lateness(subject, evidence, valid),
         inconsistent(subject, evidence),
         clock_step(subject, evidence, valid),
+        corrupt(subject, evidence),
         frozen(subject, evidence, End::Rx).filter(|_| subject.scheduled),
     ]
     .into_iter()
@@ -109,6 +110,16 @@ fn inconsistent(subject: Subject, evidence: &FlowEvidence) -> Option<Reason> {
         }
     }
     tcp_excess(subject, evidence)
+}
+
+/// What was read is not what was written (with `verify`).
+fn corrupt(subject: Subject, evidence: &FlowEvidence) -> Option<Reason> {
+    let corrupt = evidence.rx.closed.as_ref()?.corrupt_bytes?;
+    (corrupt > 0).then(|| {
+        let text = format!("{corrupt} bytes that arrived are not those that were sent");
+        let figures = (corrupt as f64, 0.0);
+        reason(subject, "corrupt", Some(End::Rx), figures, text)
+    })
 }
 
 /// What one manifest says against itself.

@@ -58,6 +58,9 @@ fn describe(code: &str) -> &str {
             "the kernel or the path takes no bundles of these packets: they left one by one"
         }
         "loss-window-cut" => "the loss window was cut at 1 MiB: reordering beyond it reads as loss",
+        "drain-expired" => {
+            "what was written did not arrive in the time to drain: the connection was reset"
+        }
         "late-start" => "the start order came after T0",
         "drops-estimated" => "socket drops count bundles here: the receiver's loss is an estimate",
         "no-final-count" => {

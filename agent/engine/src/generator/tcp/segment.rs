@@ -1,0 +1,360 @@
+//! One segment of a stream: what is written when, and its rows.
+
+use weir_common::assignment::{Rate, Segment, Transport};
+use weir_common::record::{Ending, TcpColumns};
+use weir_common::traffic::Law;
+use weir_wire::link::CohortSpan;
+
+use super::columns::Sampled;
+use crate::arrival::{self, ArrivalError, Packet};
+use crate::drive::Next;
+use crate::generator::{SegmentEnd, draws, share};
+use crate::meter::host::HostMeter;
+use crate::meter::sending::{Fate, RowEnd, SendMeter};
+use crate::pacer::{Limits, StreamAction, StreamPacer, write_quantum};
+use crate::session::StreamContext;
+use crate::socket::{PatternWriter, TcpConnection, WRITE_BYTES};
+
+/// From writes of so many bytes on, lending pages costs less than copying them.
+const LEND_FROM_BYTES: u64 = 64 << 10;
+
+/// What a stream keeps through all its segments.
+pub(super) struct Stream {
+    pub(super) context: StreamContext,
+    pub(super) connection: TcpConnection,
+    pub(super) writer: PatternWriter,
+    pub(super) host: HostMeter,
+    info: Sampled,
+    /// When the stream was to be woken for its next write.
+    wake_ns: Option<u64>,
+    /// Since when it waits for room in the socket.
+    full_ns: Option<u64>,
+}
+
+/// One segment under way.
+pub(super) struct Writing {
+    pub(super) meter: SendMeter,
+    /// Warm-up and measured window, by byte position.
+    pub(super) cohorts: [CohortSpan; 2],
+    pub(super) limits: Limits,
+    /// End of the current row, the last one included.
+    cut_ns: u64,
+    written: u64,
+}
+
+impl Writing {
+    pub(super) fn new(stream: &Stream, at: usize, segment: Segment) -> Self {
+        let context = &stream.context;
+        let meter = SendMeter::new(Transport::Tcp, segment, context.run.assignment.interval_ns);
+        let cohort = |measured: u8| CohortSpan {
+            cohort: (at as u8) << 1 | measured,
+            first_seq: stream.writer.position(),
+            packets: 0,
+            bytes: 0,
+        };
+        let traffic = context.session.traffic();
+        let limits = Limits {
+            start_ns: context.host_ns(segment.start_ns),
+            duration_ns: Some(segment.length_ns),
+            packets: None,
+            bytes: share(traffic.bytes, context.stream, context.streams()),
+        };
+        let cut_ns = meter.next_cut_ns();
+        Self {
+            meter,
+            cohorts: [cohort(0), cohort(1)],
+            limits,
+            cut_ns,
+            written: 0,
+        }
+    }
+
+    fn left(&self) -> u64 {
+        self.limits
+            .bytes
+            .map_or(u64::MAX, |bytes| bytes.saturating_sub(self.written))
+    }
+
+    fn count(&mut self, fate: Fate, bytes: u64, from_t0_ns: u64) {
+        let measured = self.meter.is_measured(from_t0_ns);
+        self.meter.count(fate, 0, bytes, measured);
+        if fate == Fate::Sent {
+            self.meter.sent_first(from_t0_ns);
+            self.written += bytes;
+            self.cohorts[usize::from(measured)].bytes += bytes;
+            if !measured {
+                self.cohorts[1].first_seq += bytes;
+            }
+        }
+    }
+}
+
+/// How the bytes of a segment are written.
+pub(super) enum Schedule {
+    Paced {
+        pacer: StreamPacer,
+        /// What the pacer has asked for so far and the meter knows of.
+        offered: u64,
+    },
+    AllOut,
+    /// Not at all.
+    Problem(String),
+}
+
+impl Schedule {
+    pub(super) fn new(context: &StreamContext, segment: usize, limits: Limits) -> Self {
+        match pacer(context, segment, limits) {
+            Ok(Some(pacer)) => Self::Paced { pacer, offered: 0 },
+            Ok(None) => Self::AllOut,
+            Err(error) => Self::Problem(format!("pace writes: {error}")),
+        }
+    }
+}
+
+/// The writes of this stream in a segment; `None` without a schedule.
+fn pacer(
+    context: &StreamContext,
+    segment: usize,
+    limits: Limits,
+) -> Result<Option<StreamPacer>, ArrivalError> {
+    let traffic = context.session.traffic();
+    let Some(rate) = stream_rate(context) else {
+        return Ok(None);
+    };
+    if traffic.size == 0 && traffic.arrival == Law::Constant {
+        return StreamPacer::new(rate, limits).map(Some);
+    }
+    let write = Packet {
+        bytes: match traffic.size {
+            0 => write_quantum(rate),
+            size => size,
+        },
+        overhead_bytes: 0,
+    };
+    let writes = arrival::schedule(traffic, write, context.streams(), draws(context, segment))?;
+    Ok(writes.map(|writes| StreamPacer::with_schedule(writes, rate, limits)))
+}
+
+/// This stream's share of the session's bit rate.
+fn stream_rate(context: &StreamContext) -> Option<u64> {
+    match context.session.traffic().rate {
+        Rate::Max | Rate::MilliPacketsPerSecond(_) | Rate::Arrival => None,
+        Rate::BitsPerSecond(rate) => {
+            Some(share(Some(rate), context.stream, context.streams()).unwrap_or(rate))
+        }
+    }
+}
+
+/// Copies small writes, lends large ones.
+fn writer(context: &StreamContext) -> PatternWriter {
+    let usual = match (context.session.traffic().size, stream_rate(context)) {
+        (0, None) => WRITE_BYTES as u64,
+        (0, Some(rate)) => u64::from(write_quantum(rate)),
+        (size, _) => u64::from(size),
+    };
+    if usual >= LEND_FROM_BYTES {
+        PatternWriter::lending()
+    } else {
+        PatternWriter::copying()
+    }
+}
+
+/// Why a segment ended.
+#[derive(Debug)]
+pub(super) enum Over {
+    /// The segment's time is over.
+    Time,
+    /// Its bytes are written.
+    Bytes,
+    Stopped,
+    Broken(String),
+}
+
+impl Stream {
+    pub(super) fn new(context: StreamContext, connection: TcpConnection) -> Self {
+        Self {
+            writer: writer(&context),
+            host: context.host_meter(),
+            context,
+            connection,
+            info: Sampled::default(),
+            wake_ns: None,
+            full_ns: None,
+        }
+    }
+
+    /// A segment's time has come: the host's figures until now belong to no row.
+    pub(super) fn begin(&mut self) {
+        self.host.sample();
+        self.host.take_frozen_ns();
+        self.columns();
+    }
+
+    /// One step of a segment.
+    #[inline]
+    pub(super) fn go_on(
+        &mut self,
+        writing: &mut Writing,
+        schedule: &mut Schedule,
+        segment: Segment,
+        now_ns: u64,
+    ) -> Result<Next, Over> {
+        if let Some(wake_ns) = self.wake_ns.take() {
+            self.host.woke(wake_ns, now_ns);
+        }
+        if let Some(full_ns) = self.full_ns.take() {
+            writing.meter.held_back(now_ns.saturating_sub(full_ns));
+        }
+        if self.context.run.is_stopped() {
+            return Err(Over::Stopped);
+        }
+        let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
+        if from_t0_ns >= segment.end_ns() {
+            return Err(Over::Time);
+        }
+        while from_t0_ns >= writing.cut_ns {
+            self.cut(writing);
+        }
+        match schedule {
+            Schedule::AllOut => self.all_out(writing, now_ns),
+            Schedule::Paced { pacer, offered } => self.paced(writing, pacer, offered, now_ns),
+            Schedule::Problem(reason) => Err(Over::Broken(std::mem::take(reason))),
+        }
+    }
+
+    /// A step without a schedule.
+    #[inline]
+    fn all_out(&mut self, writing: &mut Writing, now_ns: u64) -> Result<Next, Over> {
+        let size = match self.context.session.traffic().size {
+            0 => WRITE_BYTES as u64,
+            size => u64::from(size),
+        };
+        let ask = writing.left().min(size);
+        if ask == 0 {
+            return Err(Over::Bytes);
+        }
+        let (written, next) = self.write(writing, ask, now_ns)?;
+        let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
+        writing.count(Fate::Offered, written, from_t0_ns);
+        Ok(next)
+    }
+
+    /// A step of a rate.
+    #[inline]
+    fn paced(
+        &mut self,
+        writing: &mut Writing,
+        pacer: &mut StreamPacer,
+        offered: &mut u64,
+        now_ns: u64,
+    ) -> Result<Next, Over> {
+        let action = pacer.next(now_ns);
+        let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
+        let asked = pacer.offered_bytes() - *offered;
+        writing.count(Fate::Offered, asked, from_t0_ns);
+        *offered = pacer.offered_bytes();
+        let cut_ns = self.context.host_ns(writing.cut_ns);
+        match action {
+            StreamAction::Write(bytes) => {
+                let (written, next) = self.write(writing, bytes, now_ns)?;
+                pacer.wrote(written);
+                Ok(next)
+            }
+            StreamAction::WaitUntil(due_ns) => {
+                let until_ns = due_ns.min(cut_ns);
+                self.wake_ns = Some(until_ns);
+                Ok(Next::At(until_ns))
+            }
+            StreamAction::Done if writing.left() == 0 => Err(Over::Bytes),
+            // All that fits the time is written; rows go on to its end.
+            StreamAction::Done => Ok(Next::At(cut_ns)),
+        }
+    }
+
+    /// Writes up to `ask` bytes; how many were written, and what to wait for.
+    #[inline]
+    fn write(&mut self, writing: &mut Writing, ask: u64, now_ns: u64) -> Result<(u64, Next), Over> {
+        let written = match self.writer.write(&self.connection, ask) {
+            Ok(written) => written,
+            Err(error) => return Err(Over::Broken(crate::session::describe(&error))),
+        };
+        if written.bytes > 0 {
+            let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
+            writing.count(Fate::Sent, written.bytes, from_t0_ns);
+        }
+        if !written.is_full {
+            return Ok((written.bytes, Next::Again));
+        }
+        self.full_ns = Some(now_ns);
+        let until_ns = self.context.host_ns(writing.cut_ns);
+        Ok((written.bytes, Next::Writable(until_ns)))
+    }
+
+    fn cut(&mut self, writing: &mut Writing) {
+        let end = self.row_end();
+        let row = writing.meter.cut(end);
+        writing.cut_ns = writing.meter.next_cut_ns();
+        let at = usize::from(writing.cohorts[0].cohort >> 1);
+        self.context.session.flows[at].row(self.context.stream, row);
+    }
+
+    fn row_end(&mut self) -> RowEnd {
+        let (tcp, rtt_ns) = self.columns();
+        RowEnd {
+            host: self.host.sample(),
+            sndbuf_bytes: self
+                .connection
+                .buffer_bytes()
+                .ok()
+                .map(|(send, _)| send as u64),
+            tcp,
+            rtt_ns,
+        }
+    }
+
+    /// TCP's figures now and their changes since the last call.
+    fn columns(&mut self) -> (Option<TcpColumns>, Option<u64>) {
+        let Ok(info) = self.connection.info() else {
+            return (None, None);
+        };
+        let unacked = self.connection.unacked_bytes().ok();
+        let columns = self.info.columns(&info, unacked);
+        (
+            Some(columns),
+            (info.rtt_us > 0).then(|| u64::from(info.rtt_us) * 1000),
+        )
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        writing: &mut Writing,
+        segment: Segment,
+        over: Over,
+    ) -> SegmentEnd {
+        let ended_ns = match over {
+            Over::Time => segment.end_ns(),
+            _ => self.context.now_ns().min(segment.end_ns()),
+        };
+        if ended_ns > segment.start_ns {
+            while !writing.meter.is_last_row() && writing.cut_ns <= ended_ns {
+                self.cut(writing);
+            }
+            let end = self.row_end();
+            let row = writing.meter.finish(ended_ns, end);
+            let at = usize::from(writing.cohorts[0].cohort >> 1);
+            self.context.session.flows[at].row(self.context.stream, row);
+        }
+        let ending = match over {
+            Over::Time | Over::Bytes => Ending::Completed,
+            Over::Stopped => self.context.ending(),
+            Over::Broken(reason) => Ending::Failed { reason },
+        };
+        SegmentEnd {
+            ended_ns,
+            ending,
+            egress_packets: 0,
+            warnings: Vec::new(),
+            frozen_ns: self.host.take_frozen_ns(),
+        }
+    }
+}
