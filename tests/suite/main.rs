@@ -1,6 +1,7 @@
 //! The suites that look at the whole: rules of the tree, and end-to-end runs.
 //! One binary, so that everything is linked once.
 
+mod alone;
 mod demo;
 mod docs;
 mod faults;
