@@ -81,6 +81,15 @@ impl Ramp {
         self.top
     }
 
+    /// The lowest rate.
+    pub fn least(&self) -> u64 {
+        let rates = self
+            .pieces
+            .iter()
+            .map(|piece| piece.rate.min(piece.end_rate));
+        rates.min().unwrap_or(1)
+    }
+
     /// Twice the integral over `[0, until_ns)`, in units of rate and ns, rounded down.
     fn twice_until(&self, until_ns: u64) -> u128 {
         let piece = &self.pieces[self.piece_at(|piece| piece.from_ns <= until_ns)];

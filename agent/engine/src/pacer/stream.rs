@@ -1,7 +1,7 @@
 //! A byte rate over TCP as writes of an adaptive size.
 
-use super::{Action, Limits, Pacer, Policy};
-use crate::arrival::{Arrival, ArrivalError, Departures, MeanSpacing};
+use super::{Action, Limits, Pacer, Policy, Ramp, RampClock};
+use crate::arrival::{Arrival, ArrivalError, Departure, Departures, MeanSpacing};
 
 /// How much of a stream's schedule may wait for the socket, ns.
 ///
@@ -31,7 +31,7 @@ pub enum StreamAction {
 /// floor(rate x duration), or the byte limit if that is less.
 #[derive(Debug, Clone)]
 pub struct StreamPacer {
-    pacer: Pacer<Departures>,
+    pacer: Pacer<Writes>,
     pending_limit: u64,
     offered_bytes: u64,
     written_bytes: u64,
@@ -57,9 +57,44 @@ impl StreamPacer {
         Ok(Self::with_schedule(writes, bits_per_second, limits))
     }
 
+    /// Paces one of `streams` equal streams by a ramp of their bit rate together.
+    /// Its bytes are `limits.bytes`.
+    pub fn ramped(ramp: Ramp, streams: u64, limits: Limits) -> Result<Self, ArrivalError> {
+        let (least, top) = (ramp.least() / streams, ramp.top() / streams);
+        let quantum = ramp_quantum(least, top);
+        let period_ns = u64::from(quantum).saturating_mul(8_000_000_000);
+        let spacing = MeanSpacing::new(period_ns.saturating_mul(streams), ramp.top())?;
+        let writes = Departures::of_size(Arrival::constant(spacing), quantum);
+        Ok(Self::with_ramp(writes, ramp, top, limits))
+    }
+
+    /// Paces `writes`, a schedule at the ramp's top rate, as the ramp wants them; `top`
+    /// is this stream's share of that rate.
+    pub fn with_ramp(writes: Departures, ramp: Ramp, top: u64, limits: Limits) -> Self {
+        Self::over(
+            Writes {
+                departures: writes,
+                clock: Some(RampClock::new(ramp)),
+            },
+            top,
+            limits,
+        )
+    }
+
     /// Paces `writes`, whose mean rate is `bits_per_second`. The total is what they
     /// have within `limits`.
     pub fn with_schedule(writes: Departures, bits_per_second: u64, limits: Limits) -> Self {
+        Self::over(
+            Writes {
+                departures: writes,
+                clock: None,
+            },
+            bits_per_second,
+            limits,
+        )
+    }
+
+    fn over(writes: Writes, bits_per_second: u64, limits: Limits) -> Self {
         let pacer = Pacer::new(
             writes,
             1,
@@ -134,6 +169,34 @@ impl StreamPacer {
     pub fn pending_bytes(&self) -> u64 {
         self.offered_bytes - self.written_bytes - self.forgone_bytes
     }
+}
+
+/// Writes of a steady schedule, moved to where a ramp wants them.
+#[derive(Debug, Clone)]
+struct Writes {
+    departures: Departures,
+    clock: Option<RampClock>,
+}
+
+impl Iterator for Writes {
+    type Item = Departure;
+
+    fn next(&mut self) -> Option<Departure> {
+        let next = self.departures.next()?;
+        let Some(clock) = &mut self.clock else {
+            return Some(next);
+        };
+        Some(Departure {
+            offset_ns: clock.due_ns(next.offset_ns),
+            ..next
+        })
+    }
+}
+
+/// Bytes per write for a rate that changes: smooth where it is least, and at its top
+/// at most 32 times as many writes as a steady rate has.
+fn ramp_quantum(least: u64, top: u64) -> u32 {
+    write_quantum(least).max(write_quantum(top) / 32).max(1)
 }
 
 /// Bytes per write for a payload rate.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::arrival::{Arrival, Departures, Draws, MeanSpacing, Packet, schedule};
-use weir_common::assignment::{Rate, SocketTraffic, Transport};
+use weir_common::assignment::{RampPoint, Rate, SocketTraffic, Transport};
 use weir_common::traffic::Law;
 
 const MS: u64 = 1_000_000;
@@ -74,6 +74,41 @@ fn first_packet_waits_for_the_start() {
     assert_eq!(pacer.due(), [first]);
     pacer.handled(1, 5 * SECOND);
     assert_eq!(pacer.next(5 * SECOND), Action::WaitUntil(5 * SECOND + MS));
+}
+
+#[test]
+fn a_stream_follows_a_ramp_to_the_byte() {
+    // 1 to 9 Mbit/s in 4 s, then a step to 2 Mbit/s: 20 Mbit and 2 Mbit.
+    let point = |at_ns, rate| RampPoint { at_ns, rate };
+    let points = [
+        point(0, 1_000_000),
+        point(4 * SECOND, 9_000_000),
+        point(4 * SECOND, 2_000_000),
+    ];
+    let ramp = Ramp::new(1_000_000, &points);
+    let limits = Limits {
+        duration_ns: Some(5 * SECOND),
+        bytes: Some(ramp.planned(5 * SECOND, 8 * SECOND)),
+        ..limits(0)
+    };
+    assert_eq!(limits.bytes, Some(22_000_000 / 8));
+    let mut pacer = StreamPacer::ramped(ramp, 1, limits).unwrap();
+    let (mut now, mut seconds) = (0, [0_u64; 5]);
+    loop {
+        match pacer.next(now) {
+            StreamAction::Write(bytes) => {
+                pacer.wrote(bytes);
+                seconds[(now / SECOND) as usize] += bytes;
+            }
+            StreamAction::WaitUntil(due_ns) => now = due_ns,
+            StreamAction::Done => break,
+        }
+    }
+    assert_eq!(seconds.iter().sum::<u64>(), 22_000_000 / 8);
+    // The mean rate of each second, to one write of 10 ms.
+    for (second, megabits) in seconds.into_iter().zip([2_u64, 4, 6, 8, 2]) {
+        assert!(second.abs_diff(megabits * 125_000) <= 1_250, "{seconds:?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-use weir_common::assignment::{Rate, Transport};
+use weir_common::assignment::{RampPoint, Rate, Transport};
 use weir_common::record::{Ending, FlowClosed};
 use weir_engine::engine::Event;
 
@@ -50,6 +50,20 @@ fn a_rate_is_kept() {
     let offered = tx.total.offered_bytes.unwrap();
     assert!((450_000..=500_000).contains(&offered), "{offered}");
     assert_eq!(tx.total.tx_bytes, Some(offered));
+}
+
+#[test]
+fn a_ramp_is_followed_by_all_streams_together() {
+    let mut ramped = traffic(Transport::Tcp, Rate::BitsPerSecond(1_000_000), 0);
+    let point = |at_ns, rate| RampPoint { at_ns, rate };
+    ramped.ramp = vec![point(0, 1_000_000), point(500 * MS, 17_000_000)];
+    let mut two = session(1, ramped, vec![segment(1, 0, 500, 0)]);
+    two.tags = vec![51, 52];
+    let pair = Pair::complete(vec![two]);
+    let (tx, rx) = (assert_whole(&pair.tx, 1), assert_whole(&pair.rx, 1));
+    assert_delivered(&tx, &rx);
+    // 9 Mbit/s on average.
+    assert_eq!(tx.total.offered_bytes, Some(562_500));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One segment of a stream: what is written when, and its rows.
 
-use weir_common::assignment::{Rate, Segment, Transport};
+use weir_common::assignment::{Rate, Segment, SocketTraffic, Transport};
 use weir_common::record::{Ending, TcpColumns};
 use weir_common::traffic::Law;
 use weir_wire::link::CohortSpan;
@@ -11,7 +11,7 @@ use crate::drive::Next;
 use crate::generator::{SegmentEnd, draws, share};
 use crate::meter::host::HostMeter;
 use crate::meter::sending::{Fate, RowEnd, SendMeter};
-use crate::pacer::{Limits, StreamAction, StreamPacer, write_quantum};
+use crate::pacer::{Limits, Ramp, StreamAction, StreamPacer, write_quantum};
 use crate::session::StreamContext;
 use crate::socket::{PatternWriter, TcpConnection, WRITE_BYTES};
 
@@ -121,6 +121,9 @@ fn pacer(
     let Some(rate) = stream_rate(context) else {
         return Ok(None);
     };
+    if let (Rate::BitsPerSecond(all), false) = (traffic.rate, traffic.ramp.is_empty()) {
+        return ramped(context, segment, limits, all).map(Some);
+    }
     if traffic.size == 0 && traffic.arrival == Law::Constant {
         return StreamPacer::new(rate, limits).map(Some);
     }
@@ -134,6 +137,47 @@ fn pacer(
     let writes = arrival::schedule(traffic, write, context.streams(), draws(context, segment))?;
     Ok(writes.map(|writes| StreamPacer::with_schedule(writes, rate, limits)))
 }
+
+/// The writes of this stream where the session's rate, `all` at first, changes.
+fn ramped(
+    context: &StreamContext,
+    segment: usize,
+    limits: Limits,
+    all: u64,
+) -> Result<StreamPacer, ArrivalError> {
+    let (traffic, streams) = (context.session.traffic(), context.streams());
+    let ramp = Ramp::new(all, &traffic.ramp);
+    let top = share(Some(ramp.top()), context.stream, streams).unwrap_or(all);
+    if traffic.size == 0 && traffic.arrival == Law::Constant {
+        let fitting = limits
+            .duration_ns
+            .map(|duration_ns| ramp.planned(duration_ns, BYTE_AT_BPS_NS));
+        let fitting = share(fitting, context.stream, streams);
+        let bytes = match (limits.bytes, fitting) {
+            (Some(asked), Some(fitting)) => Some(asked.min(fitting)),
+            (asked, fitting) => asked.or(fitting),
+        };
+        return StreamPacer::ramped(ramp, streams, Limits { bytes, ..limits });
+    }
+    let write = Packet {
+        bytes: match traffic.size {
+            0 => write_quantum(top),
+            size => size,
+        },
+        overhead_bytes: 0,
+    };
+    let at_top = SocketTraffic {
+        rate: Rate::BitsPerSecond(ramp.top()),
+        ..traffic.clone()
+    };
+    let writes = arrival::schedule(&at_top, write, streams, draws(context, segment))?;
+    writes
+        .map(|writes| StreamPacer::with_ramp(writes, ramp, top, limits))
+        .ok_or(ArrivalError::NoRate)
+}
+
+/// A byte in units of bit/s and ns.
+const BYTE_AT_BPS_NS: u64 = 8_000_000_000;
 
 /// This stream's share of the session's bit rate.
 fn stream_rate(context: &StreamContext) -> Option<u64> {
