@@ -3,6 +3,7 @@
 mod closing;
 mod director;
 mod error;
+mod floor;
 pub mod machine;
 mod news;
 mod progress;

@@ -5,6 +5,7 @@ pub mod document;
 mod evidence;
 mod expectation;
 mod figures;
+pub mod floor;
 mod ledger;
 mod limited;
 mod sets;

@@ -11,8 +11,10 @@ mod observers;
 mod pairs;
 mod party;
 mod rows;
+mod single;
 mod traffic;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weir_common::assignment::bounds;
@@ -23,6 +25,7 @@ use weir_common::selector::Subject;
 
 pub use error::PlanError;
 pub use rows::rows_per_end;
+pub use single::share_single_rate;
 
 use crate::plan::{OnLostAgent, Plan, PlannedHost, PlannedPhase, Warning};
 
@@ -140,7 +143,7 @@ pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result
     check::load(&context, &load, &mut warnings);
     bundles::warn_of(&context, &built.sessions, &mut warnings);
 
-    Ok(Plan {
+    let mut plan = Plan {
         name: campaign.name.clone(),
         question: campaign.question.clone(),
         seed: campaign.seed,
@@ -170,7 +173,9 @@ pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result
         flows: built.flows,
         load,
         warnings,
-    })
+    };
+    share_single_rate(&mut plan, &BTreeMap::new());
+    Ok(plan)
 }
 
 fn phases(campaign: &Campaign) -> Result<Vec<PlannedPhase>, PlanError> {

@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::campaign::{Purpose, described};
 use crate::command::{
-    Common, agents, block_on, completions, delete, demo, plan, records, run, runs, serve, show,
-    stop, watch,
+    Common, agents, block_on, check, completions, delete, demo, plan, records, run, runs, serve,
+    show, stop, watch,
 };
 use crate::failure::Failure;
 
@@ -38,6 +38,8 @@ enum Command {
     Agent(weir_agent::AgentArgs),
     /// List agents
     Agents(agents::AgentsArgs),
+    /// Measure the noise floor of pairs of hosts: delay, lateness, largest rate without loss
+    Check(check::CheckArgs),
     /// Show what a campaign would do; starts nothing
     #[command(disable_help_flag = true)]
     Plan(run::CampaignArgs),
@@ -81,6 +83,7 @@ impl Cli {
             }
             Command::Demo(args) => demo::run(&args, &outer),
             Command::Agents(args) => block_on(agents::run(args, &outer)),
+            Command::Check(args) => block_on(check::run(args, &outer)),
             Command::Plan(args) => block_on(plan::run(args, &outer)),
             Command::Run(args) => block_on(run::run(args, &outer)),
             Command::Runs(args) => block_on(runs::run(args, &outer)),

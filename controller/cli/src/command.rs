@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod campaign;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod delete;
 pub(crate) mod demo;

@@ -11,6 +11,7 @@ use weir_experiment::analysis::document::Reason;
 use weir_experiment::analysis::{self, Failure, FlowEvidence, ResultDocument, Surroundings};
 use weir_experiment::plan::Plan;
 
+use super::floor;
 use super::provenance::Provenance;
 use crate::store::{RecordQuery, RunRow, SessionState, Store, StoreError, Streams};
 
@@ -54,7 +55,12 @@ pub(super) fn result(
         surroundings: &surroundings,
         reasons,
         warnings,
-        provenance: provenance.of_run(row, plan, &surroundings),
+        provenance: provenance.of_run(
+            row,
+            plan,
+            &surroundings,
+            &floor::of_pairs(floor::recent(store), plan),
+        ),
     }))
 }
 

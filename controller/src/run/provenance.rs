@@ -6,6 +6,7 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 use weir_common::observation::{Observed, Observer};
 use weir_experiment::analysis::Surroundings;
+use weir_experiment::analysis::floor::Floor;
 use weir_experiment::plan::Plan;
 
 use crate::registry::AgentView;
@@ -31,7 +32,13 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 impl Provenance {
-    pub(super) fn of_run(&self, row: &RunRow, plan: &Plan, surroundings: &Surroundings) -> Value {
+    pub(super) fn of_run(
+        &self,
+        row: &RunRow,
+        plan: &Plan,
+        surroundings: &Surroundings,
+        floors: &[Floor],
+    ) -> Value {
         let source = &row.new.source;
         let observations = surroundings.observations();
         let agents: Vec<Value> = plan
@@ -52,6 +59,7 @@ impl Provenance {
             "rng": { "seed": row.new.seed },
             "kernels": self.kernels(plan, surroundings),
             "agents": agents,
+            "floor": floors,
             "observers": observers(surroundings),
             "methods": {
                 "linger_s": plan.linger_ns as f64 / 1e9,

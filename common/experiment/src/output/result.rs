@@ -11,12 +11,16 @@ mod tests;
 pub use self::details::details;
 
 use crate::analysis::document::{Flow, ResultDocument, SCHEMA};
+use crate::analysis::floor::{Figures, Floor};
 
-use super::figure::{RateUnit, date, length};
+use super::figure::{RateUnit, date, length, time_in, time_unit};
 use super::text::{Put, plural, printable, short_path};
 
 /// Up to so many flows are rows; more become a matrix.
 pub const ROWS_MOST: usize = 24;
+
+/// Pairs of which the noise floor is told.
+const FLOORS_MOST: usize = 4;
 
 /// Where the verdict stands in the second line.
 const VERDICT_COLUMN: usize = 67;
@@ -59,6 +63,7 @@ pub fn lines(document: &ResultDocument, shown: Shown<'_>) -> Vec<String> {
         lines.extend(matrix::lines(document, unit));
     }
     lines.push(foot(document, unit, shown));
+    lines.extend(floor(document));
     lines.extend(verdict::lines(document, shown.all));
     if shown.next {
         lines.push(next(document));
@@ -148,6 +153,50 @@ fn foot(document: &ResultDocument, unit: RateUnit, shown: Shown<'_>) -> String {
         parts.push(format!("data {}", short_path(database, shown.home)));
     }
     parts.join(" · ")
+}
+
+/// What `weir check` had measured between the same hosts, beside which delay and
+/// lateness are to be read.
+fn floor(document: &ResultDocument) -> Vec<String> {
+    let floors = document.provenance.get("floor").cloned();
+    let floors: Vec<Floor> = floors
+        .and_then(|floors| serde_json::from_value(floors).ok())
+        .unwrap_or_default();
+    let shown = |figures: Option<Figures>| {
+        figures.map_or_else(
+            || "-".to_owned(),
+            |figures| {
+                let (name, unit) = time_unit(figures.p99);
+                let time = |us: f64| time_in(us, unit);
+                format!(
+                    "p50 {}, p99 {} {name}",
+                    time(figures.p50),
+                    time(figures.p99)
+                )
+            },
+        )
+    };
+    let mut lines: Vec<String> = floors
+        .iter()
+        .take(FLOORS_MOST)
+        .map(|floor| {
+            printable(&format!(
+                "floor {} -> {}: delay {}; lateness {} (check {})",
+                floor.from,
+                floor.to,
+                shown(floor.delay_us),
+                shown(floor.lateness_us),
+                floor.run
+            ))
+        })
+        .collect();
+    if floors.len() > FLOORS_MOST {
+        lines.push(format!(
+            "... and {} more floors (--json has them)",
+            floors.len() - FLOORS_MOST
+        ));
+    }
+    lines
 }
 
 /// What a person would type next.

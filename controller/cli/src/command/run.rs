@@ -93,7 +93,21 @@ pub(crate) async fn execute(
     interrupts: &mut Interrupts,
     out: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let (run, pressed) = start(&client, request, interrupts).await?;
+    let closed = execute_quietly(&client, request, screen, interrupts).await?;
+    conclude(&client, &closed, report, out).await
+}
+
+/// Starts a run and follows it to its end, without telling its result.
+///
+/// # Errors
+/// As [`execute`].
+pub(crate) async fn execute_quietly(
+    client: &Client,
+    request: RunRequest,
+    screen: &mut Screen,
+    interrupts: &mut Interrupts,
+) -> Result<Closed, Failure> {
+    let (run, pressed) = start(client, request, interrupts).await?;
     screen.begin(&run);
     let mut follow = Follow::new(client.clone(), &run, Policy::Stop, screen, interrupts);
     if pressed {
@@ -101,7 +115,7 @@ pub(crate) async fn execute(
     }
     let closed = follow.until_closed().await;
     screen.end()?;
-    conclude(&client, &closed?, report, out).await
+    closed
 }
 
 /// The run's number, and whether Ctrl-C was pressed before it was known.

@@ -15,6 +15,7 @@ use weir_proto::controller::v1::watch_response;
 use super::{Active, Director, Reply, Sharing, blocking, kernels};
 use crate::run::closing::Beside;
 use crate::run::error::RunError;
+use crate::run::floor;
 use crate::run::machine::Machine;
 use crate::run::news::News;
 use crate::store::{CampaignText, NewRun, RunPlan, RunState};
@@ -45,9 +46,12 @@ impl Director {
         let tag_seed = draw()?;
         let nonce = draw()?;
         // Planned before it gets a number: a campaign that cannot run is no run.
+        let store = Arc::clone(&self.store);
         let (campaign, plan, source) = blocking(move || {
-            let plan = planner::plan(&campaign, &facts, tag_seed)
+            let mut plan = planner::plan(&campaign, &facts, tag_seed)
                 .map_err(|error| RunError::plan(&error, &source, &campaign))?;
+            let checked = floor::single_rates(&floor::recent(&*store), &facts);
+            planner::share_single_rate(&mut plan, &checked);
             Ok((campaign, plan, source))
         })
         .await?;

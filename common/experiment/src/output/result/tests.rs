@@ -392,3 +392,16 @@ fn every_figure_of_a_flow_has_its_line() {
     ];
     assert_eq!(lines[of_udp.len()..][..of_tcp.len()], of_tcp);
 }
+
+#[test]
+fn the_floor_of_a_check_stands_beside_the_figures() {
+    let mut document = document(vec![flow(1)]);
+    document["provenance"] = json!({ "floor": [{
+        "run": "r-0003", "from": "a", "to": "b", "clock": "same-kernel",
+        "delay_us": { "p50": 7.0, "p99": 20.0 }, "lateness_us": null,
+        "single_pps": 80_000.0, "beyond": null
+    }] });
+    let lines = shown(&document, Shown::default());
+    let told = "floor a -> b: delay p50 7.0, p99 20 us; lateness - (check r-0003)";
+    assert!(lines.iter().any(|line| line == told), "{lines:?}");
+}
