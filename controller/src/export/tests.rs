@@ -7,7 +7,7 @@ use weir_common::record::End;
 
 use super::*;
 use crate::store::SqliteStore;
-use crate::store::samples::{batch, boot, entries, flow, full_row, planned, row};
+use crate::store::samples::{batch, boot, entries, flow, full_row, observed, planned, row};
 
 const DOCUMENT: &str = include_str!("../../../docs/records.md");
 
@@ -177,6 +177,39 @@ fn rows_of_a_run_come_with_their_columns_once() {
         matches!(absent, Err(StoreError::NoSuchRun { .. })),
         "{absent:?}"
     );
+}
+
+#[test]
+fn rows_of_interfaces_and_kernels_have_every_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("weir.db")).unwrap();
+    let run = planned(&store, 1);
+    store
+        .append_wait(batch(boot(1), 1, observed(run, 3)))
+        .unwrap();
+    for what in [What::Links, What::Kernels] {
+        let (mut columns, mut lines) = (Vec::new(), Vec::new());
+        rows(&store, run, what, &mut |head, rows| {
+            columns.extend(head);
+            lines.extend(rows);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(lines.len(), 3, "{what:?}");
+        let last: Map<String, Value> = serde_json::from_str(&lines[2]).unwrap();
+        assert_eq!(last["k"], 2);
+        // The run has no T0 yet, so that nothing has a wall-clock time.
+        let missing: Vec<_> = columns
+            .iter()
+            .filter(|name| !last.contains_key(*name))
+            .collect();
+        assert_eq!(missing, ["unix_ns"], "{what:?}");
+        let unexplained: Vec<_> = columns
+            .iter()
+            .filter(|name| !DOCUMENT.contains(&format!("`{name}`")))
+            .collect();
+        assert!(unexplained.is_empty(), "{unexplained:?}");
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use weir_common::id::{FlowId, RunId, SessionId};
 use weir_common::record::{End, Entry, Record};
 
 use super::samples::{
-    batch, boot, entries, full_row, hello, manifest, name, new_run, plan, planned, row,
+    batch, boot, entries, full_row, hello, kernel_row, link_row, manifest, name, new_run, observed,
+    observed_end, plan, planned, row,
 };
 use super::{
     AssignmentState, Batch, Party, RecordQuery, RowCount, RunRef, RunState, SessionRow,
@@ -44,6 +45,7 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
         rows_come_back_whole_and_in_order,
     ),
     ("manifests come back", manifests_come_back),
+    ("observations come back", observations_come_back),
     ("batches follow the watermark", batches_follow_the_watermark),
     (
         "bad entries are refused by field",
@@ -370,6 +372,76 @@ fn manifests_come_back(store: &dyn Store) {
     );
     assert_eq!((&back[0].agent, back[0].boot), (&name("a"), boot(1)));
     assert_eq!(store.row_counts(run).unwrap(), []);
+}
+
+/// What was seen beside the flows: in order, whole, once; and of agents of the
+/// run only.
+fn observations_come_back(store: &dyn Store) {
+    let run = planned(store, 1);
+    let sent = observed(run, 2_500);
+    store.append_wait(batch(boot(1), 1, sent.clone())).unwrap();
+    // Another boot tells the same again: what is there stays.
+    store.append_wait(batch(boot(2), 1, sent)).unwrap();
+    let (mut links, mut kernels) = (Vec::new(), Vec::new());
+    store
+        .links(run, &mut |rows| {
+            assert!(rows.len() <= 1_000);
+            links.extend(rows);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    store
+        .kernels(run, &mut |rows| {
+            kernels.extend(rows);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!((links.len(), kernels.len()), (2_500, 2_500));
+    assert!(
+        links
+            .iter()
+            .zip(0..)
+            .all(|(found, k)| found.row == link_row(run, k))
+    );
+    assert!(links.iter().all(|found| found.agent == name("a")));
+    assert!(
+        kernels
+            .iter()
+            .zip(0..)
+            .all(|(found, k)| *found == kernel_row(run, k))
+    );
+    let mut chunks = 0;
+    store
+        .links(run, &mut |_| {
+            chunks += 1;
+            ControlFlow::Break(())
+        })
+        .unwrap();
+    assert_eq!(chunks, 1, "a scan can be ended");
+    let ends = store.observations(run).unwrap();
+    assert_eq!(ends.len(), 1);
+    assert_eq!(
+        Entry::Observed(Box::new(ends[0].observed.clone())),
+        observed_end(run)
+    );
+
+    let stranger = Batch {
+        agent: name("stranger"),
+        ..batch(boot(3), 1, observed(run, 1))
+    };
+    let refused = store.append_wait(stranger);
+    assert!(
+        matches!(&refused, Err(StoreError::Entry { field, .. }) if field == "run"),
+        "{refused:?}"
+    );
+    store.close_run(run, "pass", "{}", 1).unwrap();
+    store.delete_run(run).unwrap();
+    assert!(store.observations(run).unwrap().is_empty());
+    store
+        .links(run, &mut |rows| {
+            panic!("{} rows of a deleted run", rows.len())
+        })
+        .unwrap();
 }
 
 /// Overlapping, repeated and gapped batches of two boots against a model.

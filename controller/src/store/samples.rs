@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use weir_common::assignment::Transport;
 use weir_common::id::{AgentName, BootId, FlowId, RunId, SessionId};
+use weir_common::observation::{
+    KernelCounters, KernelRow, LinkCounters, LinkRow, Observed, Observer,
+};
 use weir_common::record::{
     Counters, DataPath, DelayColumns, End, Ending, Entry, Flags, FlowClosed, MoreColumns,
     PeerTotals, Record, Source, TcpColumns, Window,
@@ -247,6 +250,82 @@ pub(crate) fn manifest(run: RunId, flow: u32, end: End, rows: u32) -> FlowClosed
         }),
         warnings: vec!["buffer-below-queue".into()],
     }
+}
+
+/// A row of an interface in which every column holds a figure of its own.
+pub(crate) fn link_row(run: RunId, k: u32) -> LinkRow {
+    LinkRow {
+        run,
+        interface: "ix100".into(),
+        k,
+        start_ns: u64::from(k) * 1_000_000_000,
+        length_ns: 1_000_000_000,
+        counters: LinkCounters {
+            rx_bytes: Some(1),
+            rx_packets: Some(2),
+            rx_drops: Some(3),
+            rx_errors: Some(4),
+            tx_bytes: Some(5),
+            tx_packets: Some(6),
+            tx_drops: Some(7),
+            tx_errors: Some(8),
+            qdisc_drops: Some(9),
+        },
+        qdisc: Some("tbf".into()),
+        qdisc_backlog_bytes: Some(10),
+    }
+}
+
+/// A row of a kernel in which every column holds a figure of its own.
+pub(crate) fn kernel_row(run: RunId, k: u32) -> KernelRow {
+    KernelRow {
+        run,
+        kernel_boot_id: "kernel".into(),
+        k,
+        start_ns: u64::from(k) * 1_000_000_000,
+        length_ns: 1_000_000_000,
+        cores: 2,
+        counters: KernelCounters {
+            cpu_us: Some(1),
+            steal_us: Some(2),
+            softnet_processed: Some(3),
+            softnet_dropped: Some(4),
+            softnet_squeezed: Some(5),
+            psi_cpu_some_us: Some(6),
+        },
+    }
+}
+
+/// The end of an observation.
+pub(crate) fn observed_end(run: RunId) -> Entry {
+    Entry::Observed(Box::new(Observed {
+        run,
+        links: 3,
+        kernels: 4,
+        interfaces_left_out: 5,
+        load_milli: Some(6),
+        observers: vec![Observer {
+            who: "tcpdump".into(),
+            pid: Some(7),
+            interface: None,
+            here: true,
+        }],
+        routes: Vec::new(),
+    }))
+}
+
+/// An observation of so many rows of each kind.
+pub(crate) fn observed(run: RunId, rows: u32) -> Vec<Entry> {
+    let each = |k| {
+        [
+            Entry::Link(Box::new(link_row(run, k))),
+            Entry::Kernel(Box::new(kernel_row(run, k))),
+        ]
+    };
+    (0..rows)
+        .flat_map(each)
+        .chain([observed_end(run)])
+        .collect()
 }
 
 pub(crate) fn batch(boot: BootId, first_seq: u64, entries: Vec<Entry>) -> Batch {

@@ -281,6 +281,31 @@ fn warnings_that_differ_in_their_figure_are_one_line_with_the_worst() {
     );
 }
 
+#[test]
+fn the_place_of_a_loss_is_one_line_with_its_flows() {
+    let lossy = |number: u32| {
+        let mut flow = flow(number);
+        flow["lost_at"] = json!([
+            { "agent": "150-router0", "interface": "ix100", "by": "tbf", "dropped": 1234 },
+            { "agent": "162-h", "interface": "net0", "by": "rx", "dropped": 2 }
+        ]);
+        flow
+    };
+    let document = document(vec![lossy(1), lossy(2)]);
+    let lines = shown(&document, Shown::default());
+    let places: Vec<_> = lines
+        .iter()
+        .filter(|line| line.starts_with("lost on the way"))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "lost on the way, flows 1, 2: 150-router0 ix100: 1234 dropped by tbf",
+            "lost on the way, flows 1, 2: 162-h net0: 2 dropped on arrival",
+        ]
+    );
+}
+
 /// Thirty flows between three AS; the 30th is the worst, the 29th invalid.
 fn many() -> Value {
     let flows: Vec<Value> = (1..=30)
