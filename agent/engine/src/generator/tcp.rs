@@ -180,16 +180,15 @@ impl drive::Stream for Generator {
                 self.phase = Phase::Writing(writing, schedule);
                 Next::Again
             }
-            Phase::Draining(writing, mut end) => match self.drain(&mut end, now_ns) {
-                Some(look_ns) => {
+            Phase::Draining(writing, mut end) => {
+                if let Some(look_ns) = self.drain(&mut end, now_ns) {
                     self.phase = Phase::Draining(writing, end);
                     Next::At(look_ns)
-                }
-                None => {
+                } else {
                     self.close(&writing, end);
                     Next::Again
                 }
-            },
+            }
             Phase::Writing(..) => Next::Again, // stepped above
         }
     }

@@ -22,6 +22,10 @@ static PATTERN: Pages = Pages(pattern());
 
 /// The byte at position p is the top byte of p x 2654435769 (2^32 divided by the
 /// golden ratio), which neighbours and displaced pages do not share.
+#[expect(
+    clippy::large_stack_arrays,
+    reason = "evaluated by the compiler, never on a stack"
+)]
 const fn pattern() -> [u8; PATTERN_BYTES] {
     let mut bytes = [0; PATTERN_BYTES];
     let mut at = 0;

@@ -66,14 +66,13 @@ impl PatternWriter {
     /// at most [`WRITE_BYTES`] at once.
     pub fn write(&mut self, connection: &TcpConnection, most: u64) -> Result<Written, SocketError> {
         let most = usize::try_from(most).map_or(WRITE_BYTES, |most| most.min(WRITE_BYTES));
-        let (moved, asked) = match self.splice(connection, most) {
-            Some(result) => result?,
-            None => {
-                // What the pipe still holds was never part of the stream.
-                self.pipe = None;
-                let slices = Slices::new(self.position, most);
-                (connection.write_vectored(slices.as_slice())?, most)
-            }
+        let (moved, asked) = if let Some(result) = self.splice(connection, most) {
+            result?
+        } else {
+            // What the pipe still holds was never part of the stream.
+            self.pipe = None;
+            let slices = Slices::new(self.position, most);
+            (connection.write_vectored(slices.as_slice())?, most)
         };
         let bytes = match moved {
             Transfer::Moved(count) => count,

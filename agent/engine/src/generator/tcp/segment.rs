@@ -92,7 +92,7 @@ impl Writing {
 /// How the bytes of a segment are written.
 pub(super) enum Schedule {
     Paced {
-        pacer: StreamPacer,
+        pacer: Box<StreamPacer>,
         /// What the pacer has asked for so far and the meter knows of.
         offered: u64,
     },
@@ -104,7 +104,10 @@ pub(super) enum Schedule {
 impl Schedule {
     pub(super) fn new(context: &StreamContext, segment: usize, limits: Limits) -> Self {
         match pacer(context, segment, limits) {
-            Ok(Some(pacer)) => Self::Paced { pacer, offered: 0 },
+            Ok(Some(pacer)) => Self::Paced {
+                pacer: Box::new(pacer),
+                offered: 0,
+            },
             Ok(None) => Self::AllOut,
             Err(error) => Self::Problem(format!("pace writes: {error}")),
         }
