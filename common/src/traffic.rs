@@ -258,6 +258,21 @@ impl Traffic {
                 "is for tcp: udp has nothing to drain",
             ),
             (
+                udp && self.verify,
+                "verify",
+                "is for tcp: the payload of udp is not compared",
+            ),
+            (
+                tcp && self.pacing != Pacing::default(),
+                "pacing",
+                "is for udp: tcp always catches up, within a second",
+            ),
+            (
+                tcp && !self.spin.is_zero(),
+                "spin",
+                "is for udp: writes of tcp leave when its windows let them",
+            ),
+            (
                 tcp && self.packets.is_some(),
                 "packets",
                 "is for udp: tcp has no packets of its own, use `bytes`",

@@ -109,6 +109,13 @@ fn traffic() -> impl Strategy<Value = Traffic> {
                 },
                 gso: sockets.gso.filter(|_| udp),
                 echo: sockets.echo && udp,
+                verify: sockets.verify && !udp,
+                pacing: if udp {
+                    sockets.pacing
+                } else {
+                    Pacing::default()
+                },
+                spin: if udp { sockets.spin } else { Span::ZERO },
                 on_full: if udp { sockets.on_full } else { OnFull::Drop },
                 marking: Marking {
                     ecn: sockets.marking.ecn.filter(|_| udp),
