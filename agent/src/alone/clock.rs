@@ -1,6 +1,10 @@
 //! How the peer's clock stands to ours: the best of some exchanges.
 
 /// One question for the peer's clock and its answer, all ns.
+#[expect(
+    clippy::struct_field_names,
+    reason = "the last word of a name is its unit"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Exchange {
     /// By our clock when the question left.

@@ -54,7 +54,7 @@ pub(super) async fn run(host: &Host, words: &Words) -> Result<u8, Error> {
         .map_err(Error::usage)?;
     let settle = Duration::from_nanos(draft.settle.as_nanos());
     let reached = connect::reach(&words.target, source(&draft)?, settle, host, |line| {
-        say(&line)
+        say(&line);
     });
     let mut receiver = interrupts.or(reached).await?;
     let names = host::names(

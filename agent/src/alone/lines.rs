@@ -106,16 +106,15 @@ impl Lines {
             return Vec::new();
         };
         let mut lines = Vec::new();
-        let unit = match self.unit {
-            Some(unit) => unit,
-            None => {
-                let seen = [bps(both.tx.as_ref()), bps(both.rx.as_ref())];
-                let rates = seen.into_iter().flatten().chain(self.offered.clone());
-                let unit = RateUnit::fitting(rates);
-                self.unit = Some(unit);
-                lines.push(self.head(unit));
-                unit
-            }
+        let unit = if let Some(unit) = self.unit {
+            unit
+        } else {
+            let seen = [bps(both.tx.as_ref()), bps(both.rx.as_ref())];
+            let rates = seen.into_iter().flatten().chain(self.offered.clone());
+            let unit = RateUnit::fitting(rates);
+            self.unit = Some(unit);
+            lines.push(self.head(unit));
+            unit
         };
         lines.extend(self.line(flow, &both, unit));
         lines

@@ -128,7 +128,8 @@ fn distribution(figures: &Distribution) -> String {
             (other, _) => format!("clock {other}"),
         });
     for more in clock.iter().chain(&figures.source) {
-        text.push_str(&format!("; {}", printable(more)));
+        text.push_str("; ");
+        text.push_str(&printable(more));
     }
     text
 }
