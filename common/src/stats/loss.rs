@@ -4,23 +4,24 @@
 //! Works on the flow's own sequence numbers (from 0, without holes) and on the
 //! send times in its packets. Metrics: received, lost (RFC 7680 with the linger
 //! as waiting time), late, duplicate, reordered and reordering extent
-//! (RFC 4737), lost packets in a row, loss at head, middle and tail.
+//! (RFC 4737), bursts of lost packets and their distances (RFC 3357), loss at head,
+//! middle and tail, outages.
 
 mod bitmap;
-mod bursts;
 mod cohort;
+mod departures;
 mod reorder;
 mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-
 use bitmap::{Bitmap, MAX_BITS};
-pub use bursts::{BURST_CLASSES, Bursts};
-use cohort::Cohort;
+use cohort::{Border, Cohort};
 pub use cohort::{CohortSpan, CohortTotals, FinalCount};
+use departures::{Departures, Point};
 use reorder::Reordering;
+
+use super::outage::OutageDetector;
 
 /// Sequence numbers have 56 bits on the wire.
 pub const MAX_SEQUENCE: u64 = (1 << 56) - 1;
@@ -95,7 +96,7 @@ pub struct LossWindow {
     bitmap: Bitmap,
     base: u64,
     latest_ns: u64,
-    checkpoints: VecDeque<Checkpoint>,
+    departures: Departures,
     /// The last decided number that was received.
     last_received: Option<u64>,
     reordering: Reordering,
@@ -133,13 +134,6 @@ impl SegmentCounts {
     }
 }
 
-/// All numbers up to `seq` were sent no later than `at_ns`.
-#[derive(Debug, Clone, Copy)]
-struct Checkpoint {
-    seq: u64,
-    at_ns: u64,
-}
-
 impl LossWindow {
     /// Nothing received yet. `linger_ns` is the waiting time after which a
     /// packet counts as lost. Allocates with the first packet.
@@ -149,7 +143,7 @@ impl LossWindow {
             bitmap: Bitmap::default(),
             base: 0,
             latest_ns: 0,
-            checkpoints: VecDeque::new(),
+            departures: Departures::default(),
             last_received: None,
             reordering: Reordering::default(),
             cohorts: Vec::new(),
@@ -194,8 +188,28 @@ impl LossWindow {
             interval.reordered += 1;
             interval.reorder_extent_max = interval.reorder_extent_max.max(extent);
         }
-        self.cohort(cohort).arrived(seq, arrival, extent);
+        let packet = Point { seq, at_ns };
+        self.cohort(cohort).arrived(packet, arrival, extent);
         arrival
+    }
+
+    /// Says when a cohort began and when it ended, in the time of its packets:
+    /// that dates losses before its first and after its last arrival. To be said
+    /// before it is closed.
+    pub fn set_times(&mut self, cohort: u8, start_ns: u64, end_ns: u64) {
+        self.cohort(cohort).times = Some((start_ns, end_ns));
+    }
+
+    /// The outages of one cohort; `None` until its segment was closed, or if
+    /// nothing of it was ever sent.
+    pub fn outages(&self, cohort: u8) -> Option<&OutageDetector> {
+        let cohort = self.cohorts.get(usize::from(cohort))?;
+        cohort.closed.then_some(&cohort.outages)
+    }
+
+    /// Mean spacing of a cohort's departures, ns; `None` below two arrivals.
+    pub fn mean_spacing_ns(&self, cohort: u8) -> Option<u64> {
+        self.cohorts.get(usize::from(cohort))?.mean_spacing_ns()
     }
 
     /// The counts of a segment since the last call for it. Losses whose segment
@@ -300,21 +314,15 @@ impl LossWindow {
         self.bitmap.set(seq);
         self.reordering.in_order(seq, seq > old_top);
         let step_ns = (self.linger_ns / CHECKPOINTS_PER_LINGER).max(1);
-        let last = self.checkpoints.back();
-        if last.is_none_or(|last| at_ns >= last.at_ns.saturating_add(step_ns)) {
-            self.checkpoints.push_back(Checkpoint { seq, at_ns });
-        }
+        let skipped = seq.saturating_sub(old_top);
+        self.departures.push(seq, at_ns, skipped, step_ns);
     }
 
     /// Declares what was sent `linger` before the latest packet.
     fn declare_expired(&mut self) {
-        while let Some(oldest) = self.checkpoints.front() {
-            if oldest.at_ns.saturating_add(self.linger_ns) > self.latest_ns {
-                break;
-            }
-            let below = oldest.seq + 1;
-            self.checkpoints.pop_front();
-            self.declare_below(below);
+        while let Some(oldest) = self.departures.expired(self.linger_ns, self.latest_ns) {
+            self.declare_below(oldest.seq + 1);
+            self.departures.take();
         }
     }
 
@@ -361,7 +369,11 @@ impl LossWindow {
         if before == after
             && let Some(cohort) = before.and_then(|index| self.cohorts.get_mut(index))
         {
-            cohort.totals.bursts.record(received - first_lost);
+            let border = |seq| Border {
+                seq,
+                at_ns: self.departures.at(seq),
+            };
+            cohort.burst(border(first_lost), border(received));
         }
         self.assign(after.unwrap_or(0) / 2);
         self.unassigned = 0;
@@ -380,7 +392,7 @@ impl LossWindow {
     /// The cohort of a decided number that was received. Where cohorts begin is
     /// final for such numbers.
     fn cohort_at(&self, seq: u64) -> Option<usize> {
-        let begun = |c: &Cohort| c.seen.is_some_and(|(first, _)| first <= seq);
+        let begun = |c: &Cohort| c.seen.is_some_and(|(first, _)| first.seq <= seq);
         self.cohorts.iter().rposition(begun)
     }
 

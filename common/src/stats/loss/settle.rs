@@ -111,8 +111,11 @@ impl LossWindow {
             let Some((first, last)) = self.cohorts[index].seen else {
                 continue;
             };
-            assign(owner_of_gap(before, open, index).unwrap_or(index), first);
-            assign(index, last + 1);
+            assign(
+                owner_of_gap(before, open, index).unwrap_or(index),
+                first.seq,
+            );
+            assign(index, last.seq + 1);
             before = Some(index);
         }
         let owner = owner_of_gap(before, open, next_cohort);

@@ -1,4 +1,6 @@
 use super::*;
+use crate::stats::Lengths;
+use crate::stats::outage::{LostRun, Outage};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 
@@ -191,6 +193,89 @@ fn a_segment_without_a_final_count_is_bounded_by_the_next_one() {
 }
 
 #[test]
+fn a_wrap_of_32_bits_is_nothing_to_a_flow() {
+    const WRAP: u64 = 1 << 32;
+    let mut window = LossWindow::new(LINGER_NS);
+    deliver(&mut window, 0);
+    // Nearly all of the first 2^32 packets are lost, in two runs of 2^31.
+    deliver(&mut window, WRAP / 2);
+    for seq in (WRAP - 1_000..WRAP + 1_000).filter(|seq| seq % 10 != 0) {
+        assert_eq!(deliver(&mut window, seq), Arrival::New);
+    }
+    assert_eq!(
+        window.arrival(WRAP + 1, Some(SPACING_NS * (WRAP + 1)), 0, 1),
+        Arrival::Duplicate
+    );
+    assert_eq!(deliver(&mut window, 1), Arrival::Late, "not WRAP + 1");
+    window.close(Some(&final_count(&[span(1, 0, WRAP + 1_000)])));
+    let totals = window.cohort_totals(1).unwrap();
+    assert_eq!(totals.sent_packets, WRAP + 1_000);
+    assert_eq!(totals.received, 2 + 1_800);
+    assert_eq!(totals.lost, totals.sent_packets - totals.received);
+    assert_eq!((totals.duplicate, totals.late), (1, 1));
+    assert_eq!(
+        (totals.bursts.max, totals.bursts.count),
+        (WRAP / 2 - 1, 202)
+    );
+    assert!(!window.is_inconsistent());
+    let outages = window.outages(1).unwrap();
+    assert_eq!(outages.count(), 1, "all within one second of the next");
+    assert_eq!(outages.kept()[0].last_seq, WRAP + 994);
+}
+
+#[test]
+fn distances_reach_over_the_losses_at_the_borders() {
+    let mut window = LossWindow::new(LINGER_NS);
+    for seq in [2, 3, 4, 9, 10] {
+        deliver(&mut window, seq);
+    }
+    window.close(Some(&final_count(&[span(1, 0, 13)])));
+    let totals = window.cohort_totals(1).unwrap();
+    // Lost: 0-1, 5-8, 11-12; so from 1 to 5 and from 8 to 11.
+    assert_eq!((totals.bursts.count, totals.bursts.packets), (3, 8));
+    assert_eq!((totals.distances.min, totals.distances.max), (3, 4));
+    assert_eq!(totals.distances.count, 2);
+}
+
+/// Mean spacing and linger of the flows whose outages are looked for: ten
+/// packets are a second.
+const SLOW_NS: u64 = 100_000_000;
+
+#[test]
+fn a_silence_without_a_final_count_is_an_outage() {
+    let mut window = LossWindow::new(20 * SLOW_NS);
+    for seq in 0..50 {
+        window.arrival(seq, Some(seq * SLOW_NS), seq * SLOW_NS, 1);
+    }
+    window.set_times(1, 0, 100 * SLOW_NS);
+    window.close(None);
+    let kept = window.outages(1).unwrap().kept();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(
+        (kept[0].from_ns, kept[0].to_ns),
+        (50 * SLOW_NS, 100 * SLOW_NS)
+    );
+    assert_eq!((kept[0].lost, kept[0].ended), (0, false));
+}
+
+#[test]
+fn a_flow_of_which_nothing_arrives_is_one_outage() {
+    let mut window = LossWindow::new(LINGER_NS);
+    window.set_times(1, 5_000, 105_000);
+    window.close(Some(&final_count(&[span(1, 0, 100)])));
+    let kept = window.outages(1).unwrap().kept();
+    let expected = Outage {
+        from_ns: 5_000,
+        to_ns: 105_000,
+        ended: false,
+        first_seq: 0,
+        last_seq: 99,
+        lost: 100,
+    };
+    assert_eq!(kept, [expected]);
+}
+
+#[test]
 fn contradictions_are_marked_and_nothing_goes_negative() {
     let mut window = LossWindow::new(LINGER_NS);
     for seq in 0..10 {
@@ -359,9 +444,17 @@ impl Model {
         } else {
             0
         };
-        let mut bursts = Bursts::default();
+        let mut bursts = Lengths::default();
         for run in &runs {
             bursts.record(*run);
+        }
+        let mut distances = Lengths::default();
+        let missing: Vec<u64> = numbers
+            .clone()
+            .filter(|seq| !received.contains(seq))
+            .collect();
+        for pair in missing.windows(2).filter(|pair| pair[1] - pair[0] > 1) {
+            distances.record(pair[1] - pair[0]);
         }
         let extents = self.extents();
         let extents = extents.iter().filter(|(cohort, _)| *cohort == span.cohort);
@@ -380,6 +473,7 @@ impl Model {
             reordered: extents.clone().count() as u64,
             reorder_extent_max: extents.map(|(_, extent)| *extent).max().unwrap_or(0),
             bursts,
+            distances,
         }
     }
 }
@@ -458,6 +552,47 @@ proptest! {
             let totals = window.cohort_totals(span.cohort).copied();
             prop_assert_eq!(totals, Some(model.totals(span)));
         }
+    }
+
+    #[test]
+    fn outages_are_those_of_the_runs_of_losses(
+        fates in proptest::collection::vec((1usize..40, prop::bool::weighted(0.4)), 1..12),
+        swaps in proptest::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let lost: Vec<bool> = fates.iter().flat_map(|(count, lost)| vec![*lost; *count]).collect();
+        let mut order: Vec<u64> = (0..lost.len() as u64).filter(|seq| !lost[*seq as usize]).collect();
+        // Neighbours that change places come long before their loss is declared.
+        let places = order.len().saturating_sub(1);
+        for swap in swaps.iter().filter(|_| places > 0) {
+            let at = swap.index(places);
+            order.swap(at, at + 1);
+        }
+        let mut window = LossWindow::new(200 * SLOW_NS);
+        for seq in order.iter().copied() {
+            window.arrival(seq, Some(seq * SLOW_NS), seq * SLOW_NS, 1);
+        }
+        let sent = lost.len() as u64;
+        window.set_times(1, 0, sent * SLOW_NS);
+        window.close(Some(&final_count(&[span(1, 0, sent)])));
+        let mut expected = OutageDetector::default();
+        let (mut head, mut seq) = (None, 0);
+        while seq < sent {
+            let packets = (seq..sent).take_while(|seq| lost[*seq as usize]).count() as u64;
+            let next = seq + packets;
+            let run = LostRun {
+                first_seq: seq, packets, from_ns: seq * SLOW_NS, to_ns: next * SLOW_NS, ended: next < sent,
+            };
+            match packets {
+                0 => {}
+                _ if seq == 0 => head = Some(run),
+                _ => expected.record(&run, SLOW_NS),
+            }
+            seq += packets.max(1);
+        }
+        expected.close(head.as_ref(), SLOW_NS);
+        let found = window.outages(1).unwrap();
+        prop_assert_eq!(found.kept(), expected.kept());
+        prop_assert_eq!((found.count(), found.sum_ns()), (expected.count(), expected.sum_ns()));
     }
 
     #[test]
