@@ -6,13 +6,17 @@
 mod closed;
 mod columns;
 mod counters;
+mod dscp;
 mod histogram;
+mod outages;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::closed::{DataPath, Ending, FlowClosed, PeerTotals, Window};
 pub use self::columns::{DelayColumns, MoreColumns, TcpColumns};
 pub use self::counters::{Counters, add_counts};
+pub use self::dscp::{DscpError, DscpSet};
+pub use self::outages::{FlowOutage, Outages};
 use crate::id::{FlowId, RunId};
 use crate::observation::{KernelRow, LinkRow, Observed};
 

@@ -7,6 +7,7 @@
 //! its record unacceptable.
 
 mod assignment;
+mod losses;
 mod manifest;
 mod observation;
 mod record;

@@ -261,17 +261,23 @@ fn describe(input: &Input<'_>, planned: &PlannedFlow, evidence: &FlowEvidence) -
             .filter(|_| udp)
             .and_then(|rx| rx.window.reorder_extent_max),
         bursts: rx.filter(|_| udp).and_then(figures::bursts),
+        outages: rx
+            .filter(|_| udp)
+            .and_then(|rx| figures::outages(rx, planned.streams)),
+        corrupted: rx.and_then(|rx| rx.window.corrupt_packets),
         rate_bps: rates.received.map(|received| received.payload),
         rates_bps: rates,
         delay_us,
         jitter_us: jitter_us.filter(|_| udp),
         jitter: jitter.filter(|_| udp),
         pdv_us,
-        rtt_us: tx.and_then(|tx| figures::rtt(&tx.window)),
+        rtt_us: tx.and_then(|tx| figures::rtt(&tx.window, planned.transport)),
+        echo: figures::echo(evidence),
         lateness_us: tx
             .and_then(|tx| tx.window.lateness.as_ref())
             .and_then(figures::distribution),
         ttl: rx.and_then(|rx| figures::ttl(&rx.window)),
+        dscp_seen: rx.and_then(|rx| rx.window.dscp_seen),
         ce: rx.filter(|_| udp).and_then(|rx| rx.window.ce),
         retransmits: tx.filter(|_| !udp).and_then(|tx| tx.window.retransmits),
         tcp,

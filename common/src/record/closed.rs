@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Counters, End};
+use super::{Counters, DscpSet, End, Outages};
 use crate::id::{FlowId, RunId};
-use crate::stats::Histogram;
+use crate::stats::{Histogram, Lengths};
 
 /// How a flow ended at one end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,8 @@ pub struct Window {
     pub counters: Counters,
     /// Delay histogram over the window, ns.
     pub delay: Option<Histogram>,
-    /// Clock error bound of the delay, ns.
+    /// Clock error bound of the delay, ns: 0 = both ends read one clock, `None` =
+    /// not known, the delay counts from the least one.
     pub delay_bound_ns: Option<u64>,
     /// Round-trip times sampled in the window, ns.
     pub rtt: Option<Histogram>,
@@ -62,6 +63,12 @@ pub struct Window {
     pub loss_bursts: Option<u64>,
     /// Longest run of consecutive losses, packets.
     pub loss_burst_max: Option<u64>,
+    /// Lengths of the runs of consecutive losses.
+    pub loss_burst_lengths: Option<Lengths>,
+    /// From the last lost packet of one run to the first of the next.
+    pub loss_burst_distances: Option<Lengths>,
+    /// Times in which nothing came through.
+    pub outages: Option<Outages>,
     /// TCP: retransmitted segments in the window.
     pub retransmits: Option<u64>,
     /// TCP: retransmitted bytes in the window.
@@ -90,8 +97,16 @@ pub struct Window {
     pub clock_step_ns: Option<u64>,
     /// Least and largest TTL seen.
     pub ttl: Option<(u8, u8)>,
+    /// How often the TTL changed from one packet to the next.
+    pub ttl_changes: Option<u64>,
+    /// DSCP values seen.
+    pub dscp_seen: Option<DscpSet>,
     /// Packets marked Congestion Experienced.
     pub ce: Option<u64>,
+    /// Packets whose payload was not the one sent; they count as not received.
+    pub corrupt_packets: Option<u64>,
+    /// Echo: replies sent (receiver), or first copies of replies that came back (generator).
+    pub echo_packets: Option<u64>,
 }
 
 /// Which ways the kernel was used: printed, so that figures can be compared.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::add_counts;
+use super::{DscpSet, add_counts};
 use crate::stats::Histogram;
 
 /// One-way delay and round-trip time within a row; stored only where there are samples.
@@ -98,8 +98,16 @@ pub struct MoreColumns {
     pub ttl_min: Option<u64>,
     /// Largest TTL or hop limit seen.
     pub ttl_max: Option<u64>,
+    /// How often the TTL or hop limit was another one than that of the packet before.
+    pub ttl_changes: Option<u64>,
+    /// DSCP values seen.
+    pub dscp_seen: Option<DscpSet>,
     /// Packets marked Congestion Experienced.
     pub ce: Option<u64>,
+    /// Packets whose payload was not the one sent; they count as not received.
+    pub corrupt_packets: Option<u64>,
+    /// Echo: replies sent (receiver), or first copies of replies that came back (generator).
+    pub echo_packets: Option<u64>,
     /// CPU time of the flow's own threads in the row, us.
     pub cpu_us: Option<u64>,
     /// Time those threads waited for a CPU in the row, us.

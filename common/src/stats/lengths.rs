@@ -1,10 +1,13 @@
 //! Lengths in packets: how many, how long, and their distribution by octaves.
 
+use serde::{Deserialize, Serialize};
+
 /// Classes of length: 1, 2-3, 4-7, ... and everything from 2^15.
 pub const LENGTH_CLASSES: usize = 16;
 
 /// Lengths of runs of packets, such as lost packets in a row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Lengths {
     /// How many runs there were.
     pub count: u64,

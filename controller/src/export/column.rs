@@ -139,6 +139,11 @@ fn of_more(record: &Record, value: fn(&MoreColumns) -> Option<u64>) -> Value {
     record.more.as_ref().and_then(value).into()
 }
 
+fn dscp(record: &Record) -> Value {
+    let seen = record.more.as_ref().and_then(|more| more.dscp_seen);
+    seen.map(|seen| seen.to_string()).into()
+}
+
 macro_rules! columns {
     ($($of:ident $name:literal = $value:expr;)+) => {
         &[$(Column { name: $name, of: Of::$of, value: $value }),+]
@@ -198,7 +203,11 @@ pub(super) const FIGURES: &[Column] = columns! {
     Rx "jitter_us" = |r| us(r.more.as_ref().and_then(|m| m.jitter_ns));
     Rx "ttl_min" = |r| of_more(r, |m| m.ttl_min);
     Rx "ttl_max" = |r| of_more(r, |m| m.ttl_max);
+    Rx "ttl_changes" = |r| of_more(r, |m| m.ttl_changes);
+    Rx "dscp_seen" = |r| dscp(r);
     Rx "ce" = |r| of_more(r, |m| m.ce);
+    Rx "corrupt_packets" = |r| of_more(r, |m| m.corrupt_packets);
+    Both "echo_packets" = |r| of_more(r, |m| m.echo_packets);
     Rx "delay_n" = |r| samples(delay(r));
     Rx "delay_min_us" = |r| percentile_us(delay(r), 0.0);
     Rx "delay_mean_us" = |r| mean_us(delay(r));

@@ -104,7 +104,10 @@ fn check_record(record: &Record) -> Result<(), Problem> {
             ("jitter_ns", more.jitter_ns),
             ("ttl_min", more.ttl_min),
             ("ttl_max", more.ttl_max),
+            ("ttl_changes", more.ttl_changes),
             ("ce", more.ce),
+            ("corrupt_packets", more.corrupt_packets),
+            ("echo_packets", more.echo_packets),
             ("cpu_us", more.cpu_us),
             ("runq_wait_us", more.runq_wait_us),
             ("throttled_us", more.throttled_us),
@@ -121,6 +124,15 @@ fn check_closed(closed: &FlowClosed) -> Result<(), Problem> {
     counters("closed.window", &closed.window.counters)?;
     bounded("closed.window", "start_ns", Some(closed.window.start_ns))?;
     bounded("closed.window", "length_ns", Some(closed.window.length_ns))?;
+    let outages = closed.window.outages.iter();
+    for outage in outages.flat_map(|outages| &outages.kept) {
+        let path = "closed.window.outages.kept";
+        let to_ns = outage.from_ns.checked_add(outage.length_ns);
+        bounded(path, "end of the outage", to_ns.or(Some(u64::MAX)))?;
+        bounded(path, "first_seq", Some(outage.first_seq))?;
+        bounded(path, "last_seq", Some(outage.last_seq))?;
+        bounded(path, "lost_packets", outage.lost_packets)?;
+    }
     bounded("closed", "drained_bytes", closed.drained_bytes)?;
     bounded("closed", "unread_bytes", closed.unread_bytes)?;
     bounded("closed", "corrupt_bytes", closed.corrupt_bytes)?;

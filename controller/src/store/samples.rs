@@ -8,8 +8,8 @@ use weir_common::observation::{
     KernelCounters, KernelRow, LinkCounters, LinkRow, Observed, Observer,
 };
 use weir_common::record::{
-    Counters, DataPath, DelayColumns, End, Ending, Entry, Flags, FlowClosed, MoreColumns,
-    PeerTotals, Record, Source, TcpColumns, Window,
+    Counters, DataPath, DelayColumns, DscpSet, End, Ending, Entry, Flags, FlowClosed, FlowOutage,
+    MoreColumns, Outages, PeerTotals, Record, Source, TcpColumns, Window,
 };
 use weir_common::stats::Histogram;
 
@@ -205,12 +205,38 @@ pub(crate) fn full_row(run: RunId, flow: u32, end: End, k: u32) -> Record {
             jitter_ns: n(),
             ttl_min: n(),
             ttl_max: n(),
+            ttl_changes: n(),
+            dscp_seen: Some(DscpSet::from_bits(1 << 63 | 1)),
             ce: n(),
+            corrupt_packets: n(),
+            echo_packets: n(),
             cpu_us: n(),
             runq_wait_us: n(),
             throttled_us: n(),
         }),
         ..row(run, flow, end, k)
+    }
+}
+
+/// An outage that ended, and one that did not.
+pub(crate) fn outages() -> Outages {
+    let outage = |from_ns, ended, lost_packets| FlowOutage {
+        stream: 0,
+        from_ns,
+        length_ns: 2_000_000_000,
+        ended,
+        first_seq: from_ns / 1_000_000,
+        last_seq: from_ns / 1_000_000 + 1_999,
+        lost_packets,
+    };
+    Outages {
+        count: 2,
+        sum_ns: 4_000_000_000,
+        resolution_ns: Some(1_000_000),
+        kept: vec![
+            outage(1_000_000_000, true, Some(2_000)),
+            outage(8_000_000_000, false, None),
+        ],
     }
 }
 
@@ -231,6 +257,7 @@ pub(crate) fn manifest(run: RunId, flow: u32, end: End, rows: u32) -> FlowClosed
             length_ns: 10_000_000_000,
             delay: Some(histogram(20_000)),
             ttl: Some((57, 58)),
+            outages: (end == End::Rx).then(outages),
             ..Window::default()
         },
         drained_bytes: None,

@@ -1,8 +1,8 @@
 //! Manifests: how a flow ended, and its measured window.
 
-use weir_common::record::{DataPath, Ending, FlowClosed, PeerTotals, Window};
+use weir_common::record::{DataPath, DscpSet, Ending, FlowClosed, PeerTotals, Window};
 
-use super::record::{encoded, histogram};
+use super::record::{encoded, histogram, part};
 use super::{
     ConvertError, clip, count, end, flow, limits, optional_count, owned, required, run,
     take_counts, text,
@@ -28,13 +28,21 @@ impl TryFrom<&pb::Window> for Window {
             rtt: histogram("rtt_hist", message.rtt_hist.as_ref())?,
             lateness: histogram("lateness_hist", message.lateness_hist.as_ref())?,
             ttl: ttl(message.ttl_min, message.ttl_max)?,
+            dscp_seen: message.dscp_seen.map(DscpSet::from_bits),
+            loss_burst_lengths: part("loss_burst_lengths", message.loss_burst_lengths.as_ref())?,
+            loss_burst_distances: part(
+                "loss_burst_distances",
+                message.loss_burst_distances.as_ref(),
+            )?,
+            outages: part("outages", message.outages.as_ref())?,
             ..Self::default()
         };
         take_counts!(message => window, [
             delay_bound_ns, jitter_ns, jitter_mean_ns, ipdv_mean_abs_ns, reorder_extent_max,
             lost_head, lost_tail, loss_bursts, loss_burst_max, retransmits, retrans_bytes,
             acked_bytes, busy_us, rwnd_limited_us, sndbuf_limited_us, cpu_us, runq_wait_us,
-            frozen_us, ce, clock_step_ns, throttled_us, segs_out, segs_in,
+            frozen_us, ttl_changes, ce, corrupt_packets, echo_packets, clock_step_ns, throttled_us,
+            segs_out, segs_in,
         ]);
         Ok(window)
     }
@@ -81,7 +89,14 @@ impl From<&Window> for pb::Window {
             frozen_us: value.frozen_us,
             ttl_min: value.ttl.map(|(least, _)| least.into()),
             ttl_max: value.ttl.map(|(_, most)| most.into()),
+            ttl_changes: value.ttl_changes,
+            dscp_seen: value.dscp_seen.map(DscpSet::bits),
             ce: value.ce,
+            corrupt_packets: value.corrupt_packets,
+            echo_packets: value.echo_packets,
+            loss_burst_lengths: value.loss_burst_lengths.as_ref().map(Into::into),
+            loss_burst_distances: value.loss_burst_distances.as_ref().map(Into::into),
+            outages: value.outages.as_ref().map(Into::into),
             clock_step_ns: value.clock_step_ns,
             segs_out: value.segs_out,
             segs_in: value.segs_in,

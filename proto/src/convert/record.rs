@@ -2,7 +2,8 @@
 
 use weir_common::observation::{KernelRow, LinkRow, Observed};
 use weir_common::record::{
-    Counters, DelayColumns, Entry, Flags, FlowClosed, MoreColumns, Record, Source, TcpColumns,
+    Counters, DelayColumns, DscpSet, Entry, Flags, FlowClosed, MoreColumns, Record, Source,
+    TcpColumns,
 };
 use weir_common::stats::Histogram;
 
@@ -123,11 +124,13 @@ impl TryFrom<&pb::MoreColumns> for MoreColumns {
     fn try_from(message: &pb::MoreColumns) -> Result<Self, ConvertError> {
         let mut more = Self {
             lateness: histogram("lateness_hist", message.lateness_hist.as_ref())?,
+            dscp_seen: message.dscp_seen.map(DscpSet::from_bits),
             ..Self::default()
         };
         take_counts!(message => more, [
             blocked_us, control_packets, sndbuf_bytes, rcvbuf_bytes, reorder_extent_max, jitter_ns,
-            ttl_min, ttl_max, ce, cpu_us, runq_wait_us, throttled_us,
+            ttl_min, ttl_max, ttl_changes, ce, corrupt_packets, echo_packets, cpu_us, runq_wait_us,
+            throttled_us,
         ]);
         Ok(more)
     }
@@ -145,6 +148,10 @@ impl From<&MoreColumns> for pb::MoreColumns {
             jitter_ns: value.jitter_ns,
             ttl_min: value.ttl_min,
             ttl_max: value.ttl_max,
+            ttl_changes: value.ttl_changes,
+            dscp_seen: value.dscp_seen.map(DscpSet::bits),
+            corrupt_packets: value.corrupt_packets,
+            echo_packets: value.echo_packets,
             ce: value.ce,
             cpu_us: value.cpu_us,
             runq_wait_us: value.runq_wait_us,
@@ -184,7 +191,7 @@ impl TryFrom<&pb::Record> for Record {
 }
 
 /// An optional part of a message.
-fn part<'a, P, C>(field: &str, message: Option<&'a P>) -> Result<Option<C>, ConvertError>
+pub(super) fn part<'a, P, C>(field: &str, message: Option<&'a P>) -> Result<Option<C>, ConvertError>
 where
     C: TryFrom<&'a P, Error = ConvertError>,
 {

@@ -302,6 +302,18 @@ pub struct MoreColumns {
     /// Time the agent's control group was throttled, us.
     #[prost(uint64, optional, tag = "13")]
     pub throttled_us: ::core::option::Option<u64>,
+    /// How often the TTL changed from one packet to the next.
+    #[prost(uint64, optional, tag = "14")]
+    pub ttl_changes: ::core::option::Option<u64>,
+    /// DSCP values seen: bit n = value n.
+    #[prost(uint64, optional, tag = "15")]
+    pub dscp_seen: ::core::option::Option<u64>,
+    /// Packets whose payload was not the one sent.
+    #[prost(uint64, optional, tag = "16")]
+    pub corrupt_packets: ::core::option::Option<u64>,
+    /// Echo replies sent (receiver) or come back (generator).
+    #[prost(uint64, optional, tag = "17")]
+    pub echo_packets: ::core::option::Option<u64>,
 }
 /// One row: one flow, one end, one interval.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -346,8 +358,69 @@ pub struct Record {
     #[prost(message, optional, tag = "13")]
     pub more: ::core::option::Option<MoreColumns>,
 }
-/// The measured part of a flow: \[T0 + warm-up, T0 + for).
+/// Lengths of runs of packets.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lengths {
+    /// How many runs.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// Packets in all of them.
+    #[prost(uint64, tag = "2")]
+    pub packets: u64,
+    /// Packets in the shortest.
+    #[prost(uint64, tag = "3")]
+    pub min: u64,
+    /// Packets in the longest.
+    #[prost(uint64, tag = "4")]
+    pub max: u64,
+    /// Runs of 1, 2-3, 4-7, ... packets; at most 16, the last holds all longer ones.
+    #[prost(uint64, repeated, tag = "5")]
+    pub classes: ::prost::alloc::vec::Vec<u64>,
+}
+/// One outage: from the first lost send to the first send after which nothing is
+/// lost for a second.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Outage {
+    /// The stream that had it.
+    #[prost(uint32, tag = "1")]
+    pub stream: u32,
+    /// First lost send from T0, ns.
+    #[prost(uint64, tag = "2")]
+    pub from_ns: u64,
+    /// How long it lasted, ns.
+    #[prost(uint64, tag = "3")]
+    pub length_ns: u64,
+    /// Whether the flow outlived it.
+    #[prost(bool, tag = "4")]
+    pub ended: bool,
+    /// First sequence number lost.
+    #[prost(uint64, tag = "5")]
+    pub first_seq: u64,
+    /// Last sequence number lost.
+    #[prost(uint64, tag = "6")]
+    pub last_seq: u64,
+    /// Packets lost; absent where only silence tells of it.
+    #[prost(uint64, optional, tag = "7")]
+    pub lost_packets: ::core::option::Option<u64>,
+}
+/// The outages of a flow.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Outages {
+    /// How many.
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// All of them together, ns.
+    #[prost(uint64, tag = "2")]
+    pub sum_ns: u64,
+    /// Mean spacing of departures, ns.
+    #[prost(uint64, optional, tag = "3")]
+    pub resolution_ns: ::core::option::Option<u64>,
+    /// The longest, at most 1000, in the order of time.
+    #[prost(message, repeated, tag = "4")]
+    pub kept: ::prost::alloc::vec::Vec<Outage>,
+}
+/// The measured part of a flow: \[T0 + warm-up, T0 + for).
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Window {
     /// Start from T0, ns.
     #[prost(uint64, tag = "1")]
@@ -361,7 +434,7 @@ pub struct Window {
     /// One-way delay histogram, ns.
     #[prost(bytes = "vec", optional, tag = "4")]
     pub delay_hist: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
-    /// Clock error bound of the delay, ns.
+    /// Clock error bound of the delay, ns; 0 = one clock, absent = not known.
     #[prost(uint64, optional, tag = "5")]
     pub delay_bound_ns: ::core::option::Option<u64>,
     /// Round-trip time histogram, ns.
@@ -442,6 +515,27 @@ pub struct Window {
     /// TCP receiver: segments that arrived.
     #[prost(uint64, optional, tag = "42")]
     pub segs_in: ::core::option::Option<u64>,
+    /// Lengths of the runs of consecutive losses.
+    #[prost(message, optional, tag = "50")]
+    pub loss_burst_lengths: ::core::option::Option<Lengths>,
+    /// From the last lost packet of one run to the first of the next.
+    #[prost(message, optional, tag = "51")]
+    pub loss_burst_distances: ::core::option::Option<Lengths>,
+    /// Times in which nothing came through.
+    #[prost(message, optional, tag = "52")]
+    pub outages: ::core::option::Option<Outages>,
+    /// How often the TTL changed from one packet to the next.
+    #[prost(uint64, optional, tag = "53")]
+    pub ttl_changes: ::core::option::Option<u64>,
+    /// DSCP values seen: bit n = value n.
+    #[prost(uint64, optional, tag = "54")]
+    pub dscp_seen: ::core::option::Option<u64>,
+    /// Packets whose payload was not the one sent.
+    #[prost(uint64, optional, tag = "55")]
+    pub corrupt_packets: ::core::option::Option<u64>,
+    /// Echo replies sent (receiver) or come back (generator).
+    #[prost(uint64, optional, tag = "56")]
+    pub echo_packets: ::core::option::Option<u64>,
 }
 /// Which ways the kernel was used.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -551,7 +645,7 @@ pub struct PeerTotals {
     pub bytes: u64,
 }
 /// The manifest that ends a flow at one end.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FlowClosed {
     /// Run number.
     #[prost(uint32, tag = "1")]

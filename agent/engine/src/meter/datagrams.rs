@@ -2,7 +2,8 @@
 //!
 //! Rows are by time of arrival; the measured window is by cohort, that is by time
 //! of sending. Metrics: received, lost, late, duplicate, reordered (from
-//! [`LossWindow`]), `rx_of_tx`, one-way delay, RFC 3550 jitter, TTL, CE.
+//! [`LossWindow`]), bursts, outages, `rx_of_tx`, one-way delay, RFC 3550 jitter, TTL,
+//! DSCP, CE, corrupt packets, echoes sent.
 //!
 //! ```text
 //!            start            end                end + linger
@@ -19,16 +20,20 @@
 //! 2. The last row of a segment stays open until the segment is closed; what
 //!    arrives after the segment's end marks it `LATE_REPORT`.
 
+mod clock;
+mod row;
+mod segment;
+
 use std::collections::VecDeque;
 
 use weir_common::assignment::Segment;
-use weir_common::record::{Counters, DelayColumns, Ending, Flags, MoreColumns, PeerTotals};
-use weir_common::stats::{
-    Arrival, CohortSpan, CohortTotals, FinalCount, Histogram, IntervalCounts, Jitter, JitterWindow,
-    LossWindow,
-};
+use weir_common::record::{Ending, Flags, PeerTotals};
+use weir_common::stats::{Arrival, CohortSpan, FinalCount, Jitter, LossWindow};
 use weir_wire::link::SegmentFinal;
 
+pub(crate) use self::clock::SenderClock;
+pub(crate) use self::row::Asked;
+use self::segment::Open;
 use super::flow::{Row, StreamClosed};
 use super::host::HostSample;
 use super::interval::{Grid, Span};
@@ -51,7 +56,8 @@ pub(crate) struct Packet {
     /// The sender's stamp on its own monotonic clock, ns.
     pub(crate) send_ns: Option<u64>,
     pub(crate) ttl: Option<u8>,
-    pub(crate) congested: bool,
+    /// TOS or traffic class.
+    pub(crate) tos: Option<u8>,
 }
 
 /// What stays the same for the whole session.
@@ -62,9 +68,9 @@ pub(crate) struct DatagramSetup {
     pub(crate) linger_ns: u64,
     /// T0 on the host's monotonic clock, ns.
     pub(crate) t0_ns: u64,
-    /// Packets carry a time of the clock that this end reads: delay and `rx_of_tx`
-    /// mean something.
-    pub(crate) same_clock: bool,
+    /// How the clock that the packets are stamped by stands to this end's.
+    pub(crate) clock: SenderClock,
+    pub(crate) asked: Asked,
 }
 
 /// Something to hand on.
@@ -95,53 +101,14 @@ pub(crate) struct DatagramMeter {
     open: VecDeque<Open>,
     window: LossWindow,
     jitter: Jitter,
+    /// TTL of the newest packet that counted.
+    ttl: Option<u8>,
     next_cut_ns: u64,
     /// All sequence numbers below it belong to closed segments.
     closed_end: u64,
     /// Counted before the first segment was open.
     control_packets: u64,
     output: Vec<Output>,
-}
-
-/// A segment between its start and its close.
-#[derive(Debug)]
-struct Open {
-    index: usize,
-    grid: Grid,
-    row: Building,
-    held: VecDeque<(Span, Building)>,
-    /// Its time is over: the last row is only waiting for late packets.
-    over: bool,
-    first_packet_ns: Option<u64>,
-    cohort_bytes: [u64; 2],
-    cohort_top: [Option<u64>; 2],
-    measured: Measured,
-}
-
-/// What the measured window takes from rows.
-#[derive(Debug, Default)]
-struct Measured {
-    jitter: JitterWindow,
-    socket_drops: Option<u64>,
-    rx_of_tx: u64,
-}
-
-/// A row that is being filled.
-#[derive(Debug, Default)]
-struct Building {
-    counts: IntervalCounts,
-    bytes: u64,
-    rx_of_tx: u64,
-    socket_drops: Option<u64>,
-    delay: Histogram,
-    jitter: JitterWindow,
-    ttl: Option<(u8, u8)>,
-    congested: u64,
-    host: HostSample,
-    sampled: bool,
-    control_packets: u64,
-    rcvbuf_bytes: Option<u64>,
-    flags: Flags,
 }
 
 impl DatagramMeter {
@@ -155,6 +122,7 @@ impl DatagramMeter {
             next: 0,
             open: VecDeque::new(),
             jitter: Jitter::new(),
+            ttl: None,
             next_cut_ns: 0,
             closed_end: 0,
             control_packets: 0,
@@ -183,12 +151,13 @@ impl DatagramMeter {
     /// the newest segment.
     pub(crate) fn host(&mut self, sample: &HostSample, drops: Option<u64>, rcvbuf: Option<u64>) {
         if let Some(newest) = self.open.back_mut() {
-            let row = &mut newest.row;
-            row.host.add(sample);
-            row.sampled = true;
-            row.socket_drops = weir_common::record::add_counts(row.socket_drops, drops);
-            row.rcvbuf_bytes = rcvbuf;
+            newest.row.enter_host(sample, drops, rcvbuf);
         }
+    }
+
+    /// More is known of the sender's clock: what arrives from now on counts by it.
+    pub(crate) fn relate(&mut self, clock: SenderClock) {
+        self.setup.clock = clock;
     }
 
     /// Packets of the pre-flow exchange: part of the first row.
@@ -206,11 +175,30 @@ impl DatagramMeter {
         }
     }
 
-    /// Takes in a data packet.
-    pub(crate) fn arrival(&mut self, packet: &Packet) {
+    /// A packet came whose payload is not the one that was sent: it counts as not
+    /// received, and is told apart.
+    pub(crate) fn corrupt(&mut self, cohort: u8) {
+        let segment = usize::from(cohort >> 1);
+        if let Some(open) = self.open.iter_mut().find(|open| open.index == segment) {
+            open.row.corrupt_packets += 1;
+            open.cohorts[usize::from(cohort & 1)].corrupt_packets += 1;
+        }
+    }
+
+    /// A packet was sent back.
+    pub(crate) fn echoed(&mut self, cohort: u8) {
+        let segment = usize::from(cohort >> 1);
+        if let Some(open) = self.open.iter_mut().find(|open| open.index == segment) {
+            open.row.echo_packets += 1;
+            open.cohorts[usize::from(cohort & 1)].echo_packets += 1;
+        }
+    }
+
+    /// Takes in a data packet; whether it counts as received.
+    pub(crate) fn arrival(&mut self, packet: &Packet) -> bool {
         let segment = usize::from(packet.cohort >> 1);
         if segment >= self.setup.segments.len() {
-            return; // no flow of ours, though the tag is
+            return false; // no flow of ours, though the tag is
         }
         self.open_until(segment);
         let verdict = self.window.arrival(
@@ -221,34 +209,32 @@ impl DatagramMeter {
         );
         let setup = &self.setup;
         let Some(open) = self.open.iter_mut().find(|open| open.index == segment) else {
-            return; // closed: the packet was declared lost, or is a copy
+            return false; // closed: the packet was declared lost, or is a copy
         };
         if packet.at_ns >= setup.segments[segment].end_ns() {
             open.row.flags.insert(Flags::LATE_REPORT);
         }
         if verdict != Arrival::New {
-            return;
+            return false;
         }
         open.row.bytes += packet.bytes;
-        let measured = usize::from(packet.cohort & 1);
-        open.cohort_bytes[measured] += packet.bytes;
-        open.cohort_top[measured] = open.cohort_top[measured].max(Some(packet.sequence));
+        let cohort = &mut open.cohorts[usize::from(packet.cohort & 1)];
+        cohort.bytes += packet.bytes;
+        cohort.top = cohort.top.max(Some(packet.sequence));
         if open.first_packet_ns.is_none() {
             let start_ns = setup.segments[segment].start_ns;
             open.first_packet_ns = Some(packet.at_ns.saturating_sub(start_ns));
         }
-        if let Some(ttl) = packet.ttl {
-            let (low, high) = open.row.ttl.unwrap_or((ttl, ttl));
-            open.row.ttl = Some((low.min(ttl), high.max(ttl)));
-        }
-        open.row.congested += u64::from(packet.congested);
+        open.row.marks.enter(packet.ttl, packet.tos, self.ttl);
+        self.ttl = packet.ttl.or(self.ttl);
         if let Some(send_ns) = packet.send_ns {
             self.jitter.record(send_ns, packet.arrival_ns);
-            if setup.same_clock {
-                let delay_ns = packet.arrival_ns.saturating_sub(send_ns);
-                open.row.delay.record(delay_ns);
-                self.hold_ns = self.hold_ns.max(setup.linger_ns.saturating_add(delay_ns));
-                let sent_ns = send_ns.saturating_sub(setup.t0_ns);
+            let delay_ns = self.setup.clock.delay_ns(send_ns, packet.arrival_ns);
+            open.row.enter_delay(delay_ns, self.setup.clock.bound_ns());
+            if self.setup.clock.is_comparable() {
+                let waits_ns = self.setup.linger_ns.saturating_add(delay_ns);
+                self.hold_ns = self.hold_ns.max(waits_ns);
+                let sent_ns = packet.at_ns.saturating_sub(delay_ns);
                 open.count_by_sending(sent_ns);
                 self.latest_sent_ns = self.latest_sent_ns.max(sent_ns);
                 if self.latest_sent_ns >= self.release_ns {
@@ -256,6 +242,7 @@ impl DatagramMeter {
                 }
             }
         }
+        true
     }
 
     /// Cuts, opens and gives out what is due at `now_ns` from T0.
@@ -286,16 +273,16 @@ impl DatagramMeter {
 
     /// Gives out the rows that are complete at `now_ns`.
     fn release(&mut self, now_ns: u64) {
-        let (latest_ns, same_clock) = (self.latest_sent_ns, self.setup.same_clock);
+        let (latest_ns, clock) = (self.latest_sent_ns, self.setup.clock);
         let hold_ns = self.hold_ns;
         let due = |span: &Span| {
-            !same_clock
+            !clock.is_comparable()
                 || latest_ns >= span.end_ns().saturating_add(REORDER_SLACK_NS)
                 || now_ns >= span.end_ns().saturating_add(hold_ns)
         };
         for open in &mut self.open {
             while open.held.front().is_some_and(|(span, _)| due(span)) {
-                open.give_out(same_clock, &mut self.output);
+                open.give_out(clock, &mut self.output);
             }
         }
         let held = self.open.iter().filter_map(|open| open.held.front());
@@ -328,37 +315,39 @@ impl DatagramMeter {
             .last()
             .map(|span| span.first_seq.saturating_add(span.packets));
         self.closed_end = self.closed_end.max(count_end.unwrap_or(0));
+        let ended_ns = last
+            .map_or(now_ns, |last| last.ended_ns)
+            .min(segment.end_ns());
+        let window_start_ns = segment.start_ns + segment.warmup_ns;
+        // Packets without a stamp count by their arrival.
+        let clock = self.setup.clock;
+        let origin_ns = clock.sender_ns(self.setup.t0_ns);
+        self.window.set_times(
+            open.number(1),
+            origin_ns.saturating_add(window_start_ns),
+            origin_ns.saturating_add(ended_ns),
+        );
         if open.index + 1 == self.setup.segments.len() {
             self.window.close(Some(&count));
         } else {
             self.window.close_segment(&count);
         }
-        let number = (open.index as u8) << 1 | 1;
-        let measured = self
-            .window
-            .cohort_totals(number)
-            .copied()
-            .unwrap_or_default();
         open.row
             .counts
             .add(&self.window.take_interval(open.index as u8));
         if !open.over {
             open.row.jitter.merge(&self.jitter.take_window());
         }
-        let ended_ns = last
-            .map_or(now_ns, |last| last.ended_ns)
-            .min(segment.end_ns());
         open.finish_row(now_ns);
         while !open.held.is_empty() {
-            open.give_out(self.setup.same_clock, &mut self.output);
+            open.give_out(clock, &mut self.output);
         }
-        let window_start_ns = segment.start_ns + segment.warmup_ns;
         let mut closed = StreamClosed::new(
             ending,
             window_start_ns,
             ended_ns.saturating_sub(window_start_ns),
         );
-        open.fill(&mut closed, &measured, self.setup.same_clock);
+        open.fill(&mut closed, &self.window, clock, origin_ns);
         closed.peer = last.map(|last| PeerTotals {
             packets: last.packets(),
             bytes: last.bytes(),
@@ -391,7 +380,7 @@ impl DatagramMeter {
     fn open_until(&mut self, segment: usize) {
         while self.next <= segment && self.next < self.setup.segments.len() {
             let grid = Grid::new(self.setup.segments[self.next], self.setup.interval_ns);
-            let mut open = Open::new(self.next, grid);
+            let mut open = Open::new(self.next, grid, self.setup.asked);
             open.row.control_packets = std::mem::take(&mut self.control_packets);
             self.open.push_back(open);
             self.next += 1;
@@ -409,151 +398,6 @@ impl DatagramMeter {
         let held = held.map(|(span, _)| span.end_ns().saturating_add(self.hold_ns));
         let start = self.setup.segments.get(self.next).map(|next| next.start_ns);
         cuts.chain(held).chain(start).min().unwrap_or(u64::MAX)
-    }
-}
-
-impl Open {
-    fn new(index: usize, grid: Grid) -> Self {
-        Self {
-            index,
-            grid,
-            row: Building::default(),
-            held: VecDeque::new(),
-            over: false,
-            first_packet_ns: None,
-            cohort_bytes: [0; 2],
-            cohort_top: [None; 2],
-            measured: Measured::default(),
-        }
-    }
-
-    /// Counts an arrival for the row in which it was sent. What was sent in a row
-    /// that has gone out is counted in none.
-    fn count_by_sending(&mut self, sent_ns: u64) {
-        if sent_ns >= self.grid.row_start_ns() {
-            self.row.rx_of_tx += 1;
-        } else if let Some((_, row)) = self
-            .held
-            .iter_mut()
-            .rev()
-            .find(|(span, _)| sent_ns >= span.start_ns)
-        {
-            row.rx_of_tx += 1;
-        }
-    }
-
-    fn cut(&mut self) {
-        let span = self.grid.advance();
-        let row = std::mem::take(&mut self.row);
-        self.hold(span, row);
-    }
-
-    /// Ends the last row, at `now_ns` if the segment's time is not over.
-    fn finish_row(&mut self, now_ns: u64) {
-        let span = self.grid.cut_short(now_ns);
-        let row = std::mem::take(&mut self.row);
-        self.hold(span, row);
-    }
-
-    fn hold(&mut self, mut span: Span, row: Building) {
-        span.flags.insert(row.flags);
-        if span.is_measured() {
-            self.measured.jitter.merge(&row.jitter);
-            let drops = &mut self.measured.socket_drops;
-            *drops = weir_common::record::add_counts(*drops, row.socket_drops);
-        }
-        self.held.push_back((span, row));
-    }
-
-    fn give_out(&mut self, same_clock: bool, output: &mut Vec<Output>) {
-        if let Some((span, row)) = self.held.pop_front() {
-            if span.is_measured() {
-                self.measured.rx_of_tx += row.rx_of_tx;
-            }
-            output.push(Output::Row(
-                self.index,
-                Box::new(row.into_row(span, same_clock)),
-            ));
-        }
-    }
-
-    /// The final count as far as arrivals tell it, for a flow without one.
-    fn guess(&self, mut first_seq: u64) -> FinalCount {
-        let mut cohorts = Vec::new();
-        for (measured, top) in self.cohort_top.iter().enumerate() {
-            let Some(end) = top.map(|top| top + 1).filter(|end| *end > first_seq) else {
-                continue;
-            };
-            cohorts.push(CohortSpan {
-                cohort: (self.index as u8) << 1 | measured as u8,
-                first_seq,
-                packets: end - first_seq,
-                bytes: self.cohort_bytes[measured],
-            });
-            first_seq = end;
-        }
-        FinalCount { cohorts }
-    }
-
-    fn fill(&self, closed: &mut StreamClosed, measured: &CohortTotals, same_clock: bool) {
-        closed.window = Counters {
-            rx_packets: Some(measured.received),
-            rx_bytes: Some(self.cohort_bytes[1]),
-            lost_packets: Some(measured.lost),
-            late: Some(measured.late),
-            duplicate: Some(measured.duplicate),
-            reordered: Some(measured.reordered),
-            socket_drops: self.measured.socket_drops,
-            rx_of_tx_packets: same_clock.then_some(self.measured.rx_of_tx),
-            ..Counters::default()
-        };
-        closed.jitter = self.measured.jitter;
-        closed.reorder_extent_max = Some(measured.reorder_extent_max);
-        closed.lost_head = Some(measured.head);
-        closed.lost_tail = Some(measured.tail);
-        closed.loss_bursts = Some(measured.bursts.count);
-        closed.loss_burst_max = Some(measured.bursts.max);
-        closed.first_packet_ns = self.first_packet_ns;
-    }
-}
-
-impl Building {
-    fn into_row(self, span: Span, same_clock: bool) -> Row {
-        let counters = Counters {
-            rx_packets: Some(self.counts.received),
-            rx_bytes: Some(self.bytes),
-            rx_of_tx_packets: same_clock.then_some(self.rx_of_tx),
-            lost_packets: Some(self.counts.lost),
-            socket_drops: self.socket_drops,
-            late: Some(self.counts.late),
-            duplicate: Some(self.counts.duplicate),
-            reordered: Some(self.counts.reordered),
-            ..Counters::default()
-        };
-        let delay = (!self.delay.is_empty()).then_some(DelayColumns {
-            delay: Some(self.delay),
-            delay_bound_ns: Some(0),
-            rtt: None,
-        });
-        let more = MoreColumns {
-            rcvbuf_bytes: self.rcvbuf_bytes,
-            control_packets: (self.control_packets > 0).then_some(self.control_packets),
-            reorder_extent_max: Some(self.counts.reorder_extent_max),
-            jitter_ns: (self.jitter.count > 0).then_some(self.jitter.last_ns as u64),
-            ttl_min: self.ttl.map(|(low, _)| u64::from(low)),
-            ttl_max: self.ttl.map(|(_, high)| u64::from(high)),
-            ce: Some(self.congested),
-            cpu_us: self.sampled.then_some(self.host.cpu_ns / 1000),
-            runq_wait_us: self.host.runq_wait_ns.map(|ns| ns / 1000),
-            ..MoreColumns::default()
-        };
-        Row {
-            span,
-            counters,
-            delay,
-            tcp: None,
-            more: Some(more),
-        }
     }
 }
 

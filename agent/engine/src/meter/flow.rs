@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weir_common::id::{FlowId, RunId};
 use weir_common::record::{
-    Counters, DataPath, DelayColumns, End, Ending, Flags, FlowClosed, MoreColumns, PeerTotals,
-    Record, Source, TcpColumns, Window, add_counts,
+    Counters, DataPath, DelayColumns, DscpSet, End, Ending, Flags, FlowClosed, MoreColumns,
+    Outages, PeerTotals, Record, Source, TcpColumns, Window, add_counts,
 };
-use weir_common::stats::{Histogram, JitterWindow};
+use weir_common::stats::{Histogram, JitterWindow, Lengths};
 
 use super::interval::Span;
 use crate::cpus::CpuList;
@@ -38,8 +38,11 @@ pub(crate) struct StreamClosed {
     pub(crate) reorder_extent_max: Option<u64>,
     pub(crate) lost_head: Option<u64>,
     pub(crate) lost_tail: Option<u64>,
-    pub(crate) loss_bursts: Option<u64>,
-    pub(crate) loss_burst_max: Option<u64>,
+    /// Lengths of bursts, and the distances between them.
+    pub(crate) bursts: Option<(Lengths, Lengths)>,
+    pub(crate) outages: Option<Outages>,
+    pub(crate) corrupt_packets: Option<u64>,
+    pub(crate) echo_packets: Option<u64>,
     pub(crate) frozen_ns: u64,
     /// Largest step of the wall clock, where its stamps are used.
     pub(crate) clock_step_ns: Option<u64>,
@@ -69,8 +72,10 @@ impl StreamClosed {
             reorder_extent_max: None,
             lost_head: None,
             lost_tail: None,
-            loss_bursts: None,
-            loss_burst_max: None,
+            bursts: None,
+            outages: None,
+            corrupt_packets: None,
+            echo_packets: None,
             frozen_ns: 0,
             clock_step_ns: None,
             drained_bytes: None,
@@ -171,7 +176,11 @@ impl FlowMeter {
 
     /// A stream gives no more rows. The manifest, when it was the last one; `link`
     /// and `peer` of it are the caller's to complete.
-    pub(crate) fn close_stream(&self, stream: u16, closed: StreamClosed) -> Option<FlowClosed> {
+    pub(crate) fn close_stream(&self, stream: u16, mut closed: StreamClosed) -> Option<FlowClosed> {
+        let outages = closed.outages.iter_mut();
+        for outage in outages.flat_map(|outages| &mut outages.kept) {
+            outage.stream = stream;
+        }
         let mut state = self.lock();
         state.streams[usize::from(stream)].closed = true;
         state.ended.push(closed);
@@ -302,6 +311,8 @@ impl State {
             window.cpu_us = add_counts(window.cpu_us, more.cpu_us);
             window.runq_wait_us = add_counts(window.runq_wait_us, more.runq_wait_us);
             window.ce = add_counts(window.ce, more.ce);
+            window.ttl_changes = add_counts(window.ttl_changes, more.ttl_changes);
+            merge_dscp(&mut window.dscp_seen, more.dscp_seen);
             if let (Some(low), Some(high)) = (more.ttl_min, more.ttl_max) {
                 let (low, high) = (low as u8, high as u8);
                 window.ttl = Some(match window.ttl {
@@ -367,10 +378,20 @@ fn add_more(ours: &mut MoreColumns, theirs: &MoreColumns) {
         (a, b) => a.or(b),
     };
     ours.ttl_max = ours.ttl_max.max(theirs.ttl_max);
+    ours.ttl_changes = add_counts(ours.ttl_changes, theirs.ttl_changes);
+    merge_dscp(&mut ours.dscp_seen, theirs.dscp_seen);
     ours.ce = add_counts(ours.ce, theirs.ce);
+    ours.corrupt_packets = add_counts(ours.corrupt_packets, theirs.corrupt_packets);
+    ours.echo_packets = add_counts(ours.echo_packets, theirs.echo_packets);
     ours.cpu_us = add_counts(ours.cpu_us, theirs.cpu_us);
     ours.runq_wait_us = add_counts(ours.runq_wait_us, theirs.runq_wait_us);
     ours.throttled_us = ours.throttled_us.max(theirs.throttled_us);
+}
+
+fn merge_dscp(into: &mut Option<DscpSet>, from: Option<DscpSet>) {
+    if let Some(from) = from {
+        into.get_or_insert_default().merge(from);
+    }
 }
 
 fn merge_histogram(into: &mut Option<Histogram>, from: Option<&Histogram>) {
@@ -392,9 +413,20 @@ impl AddStream for Window {
         self.reorder_extent_max = self.reorder_extent_max.max(stream.reorder_extent_max);
         self.lost_head = add_counts(self.lost_head, stream.lost_head);
         self.lost_tail = add_counts(self.lost_tail, stream.lost_tail);
-        self.loss_bursts = add_counts(self.loss_bursts, stream.loss_bursts);
-        self.loss_burst_max = self.loss_burst_max.max(stream.loss_burst_max);
         self.segs_in = add_counts(self.segs_in, stream.segs_in);
+        if let Some((lengths, distances)) = &stream.bursts {
+            let all = self.loss_burst_lengths.get_or_insert_default();
+            all.merge(lengths);
+            (self.loss_bursts, self.loss_burst_max) = (Some(all.count), Some(all.max));
+            self.loss_burst_distances
+                .get_or_insert_default()
+                .merge(distances);
+        }
+        if let Some(outages) = &stream.outages {
+            self.outages.get_or_insert_default().merge(outages);
+        }
+        self.corrupt_packets = add_counts(self.corrupt_packets, stream.corrupt_packets);
+        self.echo_packets = add_counts(self.echo_packets, stream.echo_packets);
     }
 }
 

@@ -13,7 +13,7 @@ use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind};
 use super::{Finals, LOOK_EVERY_NS, LOOK_SOON_NS, give_out};
 use crate::clock::RealtimeOffset;
 use crate::drive::{self, Next, Scratch};
-use crate::meter::datagrams::{DatagramMeter, DatagramSetup, Packet};
+use crate::meter::datagrams::{Asked, DatagramMeter, DatagramSetup, Packet, SenderClock};
 use crate::meter::host::HostMeter;
 use crate::session::{STOP_DRAIN_NS, StreamContext};
 use crate::socket::{Datagram, ReceiveBatch, UdpSocket};
@@ -23,9 +23,6 @@ use crate::wait::realtime_offset;
 /// link is up: it may stand in the same queue as the flow, which at a slow link
 /// holds seconds, and without it the losses at the tail are not known.
 const FINAL_GRACE_NS: u64 = 3_000_000_000;
-
-/// ECN codepoint Congestion Experienced (RFC 3168).
-const CE: u8 = 0b11;
 
 /// A stream on its way through all its segments.
 pub(crate) struct Receiver {
@@ -62,8 +59,14 @@ impl Receiver {
             interval_ns: context.run.assignment.interval_ns,
             linger_ns: context.run.assignment.linger_ns,
             t0_ns: context.t0_ns,
-            same_clock: context.session.is_same_clock()
-                && context.session.traffic().size as usize >= LENGTH,
+            clock: if context.session.is_same_clock()
+                && context.session.traffic().size as usize >= LENGTH
+            {
+                SenderClock::Same
+            } else {
+                SenderClock::Relative { offset_ns: None }
+            },
+            asked: Asked::default(),
         };
         let mut meter = DatagramMeter::new(setup);
         meter.control(control_packets);
@@ -211,7 +214,7 @@ impl Receiver {
             arrival_ns,
             send_ns: header.send_ns,
             ttl: datagram.ttl,
-            congested: datagram.tos.is_some_and(|tos| tos & CE == CE),
+            tos: datagram.tos,
         });
     }
 

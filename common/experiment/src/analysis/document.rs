@@ -4,12 +4,14 @@
 
 mod flow;
 mod links;
+mod losses;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::flow::*;
 pub use self::links::{LinkTotal, LostAt};
+pub use self::losses::{Bursts, Distances, Echo, LengthClass, Outage, Outages};
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "weir.result/1";

@@ -2,7 +2,7 @@
 
 use weir_common::campaign::{Each, Expectation, Metric, Operator};
 
-use super::document::{ExpectationResult, Flow};
+use super::document::{Distribution, ExpectationResult, Flow};
 
 /// One measured value and the flow it stands for.
 struct Sample {
@@ -76,14 +76,17 @@ fn badness(operator: Operator, bound: f64, sample: &Sample) -> f64 {
 fn applies(metric: Metric, flow: &Flow) -> bool {
     match metric {
         Metric::Rate => true,
-        Metric::SentRatio => flow.offered.is_some(),
-        Metric::RttP99 | Metric::Retransmits | Metric::SetupP95 => flow.transport == "tcp",
+        Metric::SentRatio | Metric::LatenessP99 => flow.offered.is_some(),
+        Metric::RttP99 => flow.transport == "tcp" || flow.echo.is_some(),
+        Metric::Retransmits | Metric::SetupP95 => flow.transport == "tcp",
         Metric::Loss
         | Metric::LossEgress
         | Metric::LossReceiver
         | Metric::DelayP99
         | Metric::PdvP99
-        | Metric::Jitter => flow.transport == "udp",
+        | Metric::Jitter
+        | Metric::OutageMax
+        | Metric::OutageSum => flow.transport == "udp",
     }
 }
 
@@ -102,7 +105,7 @@ fn measure(metric: Metric, flow: &Flow) -> Option<f64> {
         Metric::LossReceiver => share(flow.lost?.receiver),
         Metric::Rate => flow.rate_bps,
         Metric::SentRatio => sent_ratio(&[flow]),
-        Metric::DelayP99 => seconds(flow.delay_us.as_ref().map(|delay| delay.p99)),
+        Metric::DelayP99 => seconds(known_delay(flow).map(|delay| delay.p99)),
         Metric::PdvP99 => seconds(flow.pdv_us.map(|pdv| pdv.p99)),
         Metric::Jitter => seconds(flow.jitter_us),
         Metric::RttP99 => seconds(flow.rtt_us.as_ref().map(|rtt| rtt.p99)),
@@ -113,7 +116,16 @@ fn measure(metric: Metric, flow: &Flow) -> Option<f64> {
                 .and_then(|tcp| tcp.setup_us)
                 .map(|us| us as f64),
         ),
+        Metric::OutageMax => flow.outages.as_ref().map(|outages| outages.max_s),
+        Metric::OutageSum => flow.outages.as_ref().map(|outages| outages.sum_s),
+        Metric::LatenessP99 => seconds(flow.lateness_us.as_ref().map(|lateness| lateness.p99)),
     }
+}
+
+/// The delay, if it is one: that of `relative` clocks counts from an unknown zero.
+fn known_delay(flow: &Flow) -> Option<&Distribution> {
+    let delay = flow.delay_us.as_ref()?;
+    (delay.clock.as_deref() != Some("relative")).then_some(delay)
 }
 
 /// Sent of offered: packets for UDP, bytes for TCP.
@@ -165,13 +177,18 @@ fn sum(metric: Metric, flows: &[&Flow]) -> Option<f64> {
         Metric::LossReceiver => share(packets(|flow| flow.lost?.receiver)),
         Metric::SentRatio => sent_ratio(flows),
         Metric::Rate | Metric::Retransmits => flows.iter().map(|flow| measure(metric, flow)).sum(),
-        Metric::DelayP99 | Metric::PdvP99 | Metric::Jitter | Metric::RttP99 | Metric::SetupP95 => {
-            flows
-                .iter()
-                .map(|flow| measure(metric, flow))
-                .collect::<Option<Vec<f64>>>()?
-                .into_iter()
-                .reduce(f64::max)
-        }
+        Metric::DelayP99
+        | Metric::PdvP99
+        | Metric::Jitter
+        | Metric::RttP99
+        | Metric::SetupP95
+        | Metric::OutageMax
+        | Metric::OutageSum
+        | Metric::LatenessP99 => flows
+            .iter()
+            .map(|flow| measure(metric, flow))
+            .collect::<Option<Vec<f64>>>()?
+            .into_iter()
+            .reduce(f64::max),
     }
 }

@@ -3,13 +3,13 @@
 //! Identities (docs/records.md): offered = sent + lost.sender;
 //! sent = received + lost.network + lost.receiver.
 
-use weir_common::record::{Counters, FlowClosed, Window};
-use weir_common::stats::Histogram;
+use weir_common::record::{Counters, FlowClosed, FlowOutage, Window};
+use weir_common::stats::{Histogram, Lengths};
 use weir_common::traffic::Transport;
 
 use super::document::{
-    Amount, Bursts, Cpu, Distribution, JitterMeans, LayeredRate, Limited, Lost, LostDetail, Path,
-    Pdv, Rates, Tcp, Ttl,
+    Amount, Bursts, Cpu, Distances, Distribution, Echo, JitterMeans, LayeredRate, LengthClass,
+    Limited, Lost, LostDetail, Outage, Outages, Path, Pdv, Rates, Tcp, Ttl,
 };
 use super::evidence::FlowEvidence;
 use super::validity::throttled;
@@ -94,9 +94,74 @@ pub(super) fn losses(evidence: &FlowEvidence) -> Losses {
 pub(super) fn bursts(rx: &FlowClosed) -> Option<Bursts> {
     let count = rx.window.loss_bursts.filter(|&count| count > 0)?;
     let lost = rx.window.counters.lost_packets?;
+    let distances = rx.window.loss_burst_distances.as_ref();
     Some(Bursts {
         mean: lost as f64 / count as f64,
         max: rx.window.loss_burst_max?,
+        count,
+        lengths: rx
+            .window
+            .loss_burst_lengths
+            .as_ref()
+            .map(classes)
+            .unwrap_or_default(),
+        distances: distances.and_then(|distances| {
+            Some(Distances {
+                mean: distances.mean()?,
+                min: distances.min,
+                max: distances.max,
+                lengths: classes(distances),
+            })
+        }),
+    })
+}
+
+/// The classes of length that have any.
+fn classes(lengths: &Lengths) -> Vec<LengthClass> {
+    let last = lengths.classes.len() - 1;
+    let class = |(at, n): (usize, &u64)| LengthClass {
+        from: 1 << at,
+        to: (at < last).then_some((2 << at) - 1),
+        n: *n,
+    };
+    let used = lengths.classes.iter().enumerate().filter(|(_, n)| **n > 0);
+    used.map(class).collect()
+}
+
+/// The receiver's outages.
+pub(super) fn outages(rx: &FlowClosed, streams: u16) -> Option<Outages> {
+    let outages = rx.window.outages.as_ref()?;
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let outage = |outage: &FlowOutage| Outage {
+        from_s: seconds(outage.from_ns),
+        to_s: outage.to_ns().map(seconds),
+        length_s: seconds(outage.length_ns),
+        lost: outage.lost_packets,
+        first_seq: outage.first_seq,
+        last_seq: outage.last_seq,
+        stream: (streams > 1).then_some(outage.stream),
+    };
+    let longest = outages.kept.iter().map(|outage| outage.length_ns).max();
+    Some(Outages {
+        count: outages.count,
+        sum_s: seconds(outages.sum_ns),
+        max_s: seconds(longest.unwrap_or(0)),
+        resolution_s: outages.resolution_ns.map(seconds),
+        kept: outages.kept.iter().map(outage).collect(),
+    })
+}
+
+/// Replies of an echo flow; `None` for other flows.
+pub(super) fn echo(evidence: &FlowEvidence) -> Option<Echo> {
+    let of = |closed: &Option<FlowClosed>| closed.as_ref()?.window.echo_packets;
+    let (replies, returned) = (of(&evidence.rx.closed), of(&evidence.tx.closed));
+    let lost_replies = replies
+        .zip(returned)
+        .map(|(replies, returned)| replies.saturating_sub(returned));
+    (replies.is_some() || returned.is_some()).then_some(Echo {
+        replies,
+        returned,
+        lost_replies,
     })
 }
 
@@ -256,28 +321,34 @@ pub(super) fn delay(window: &Window) -> (Option<Distribution>, Option<Pdv>) {
     let Some(mut delay) = window.delay.as_ref().and_then(distribution) else {
         return (None, None);
     };
-    let bound = us(window.delay_bound_ns.unwrap_or(0));
-    delay.clock = Some(
-        if bound == 0.0 {
-            "same-kernel"
-        } else {
-            "estimated"
-        }
-        .into(),
-    );
-    delay.bound = Some(bound);
+    let clock = match window.delay_bound_ns {
+        Some(0) => "same-kernel",
+        Some(_) => "estimated",
+        None => "relative",
+    };
+    delay.clock = Some(clock.into());
+    delay.bound = window.delay_bound_ns.map(us);
     delay.stamps = Some("user>kernel".into());
+    let above = |percentile: f64| (percentile - delay.min).max(0.0);
     let pdv = Pdv {
-        p50: (delay.p50 - delay.min).max(0.0),
-        p99: (delay.p99 - delay.min).max(0.0),
+        p50: above(delay.p50),
+        p90: above(delay.p90),
+        p99: above(delay.p99),
+        p999: above(delay.p999),
+        max: above(delay.max),
     };
     (Some(delay), Some(pdv))
 }
 
-/// Round-trip time, sampled from TCP_INFO once an interval.
-pub(super) fn rtt(window: &Window) -> Option<Distribution> {
+/// Round-trip time: of each reply of an echo flow, or sampled from TCP_INFO once
+/// an interval.
+pub(super) fn rtt(window: &Window, transport: Transport) -> Option<Distribution> {
     let mut rtt = window.rtt.as_ref().and_then(distribution)?;
-    rtt.source = Some("tcp_info".into());
+    let source = match transport {
+        Transport::Udp => "echo",
+        Transport::Tcp => "tcp_info",
+    };
+    rtt.source = Some(source.into());
     Some(rtt)
 }
 
@@ -293,7 +364,8 @@ pub(super) fn jitter(window: &Window) -> (Option<f64>, Option<JitterMeans>) {
 
 /// TTL range seen.
 pub(super) fn ttl(window: &Window) -> Option<Ttl> {
-    window.ttl.map(|(min, max)| Ttl { min, max })
+    let changes = window.ttl_changes.unwrap_or(0);
+    window.ttl.map(|(min, max)| Ttl { min, max, changes })
 }
 
 /// What only TCP has.

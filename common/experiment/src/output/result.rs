@@ -3,6 +3,7 @@
 mod details;
 mod flows;
 mod matrix;
+mod outages;
 mod verdict;
 
 #[cfg(test)]
@@ -63,6 +64,7 @@ pub fn lines(document: &ResultDocument, shown: Shown<'_>) -> Vec<String> {
         lines.extend(matrix::lines(document, unit));
     }
     lines.push(foot(document, unit, shown));
+    lines.extend(outages::lines(&all, shown.all));
     lines.extend(floor(document));
     lines.extend(verdict::lines(document, shown.all));
     if shown.next {

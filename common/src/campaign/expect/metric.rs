@@ -25,6 +25,12 @@ pub enum Metric {
     Retransmits,
     /// Time to open a connection, 95th percentile.
     SetupP95,
+    /// The longest outage; 0 without one.
+    OutageMax,
+    /// All outages together.
+    OutageSum,
+    /// Departure after its scheduled instant, 99th percentile.
+    LatenessP99,
 }
 
 /// The unit of a metric.
@@ -42,7 +48,7 @@ pub enum Measure {
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Metric; 11] = [
+    pub const ALL: [Metric; 14] = [
         Metric::Loss,
         Metric::LossEgress,
         Metric::LossReceiver,
@@ -54,11 +60,13 @@ impl Metric {
         Metric::RttP99,
         Metric::Retransmits,
         Metric::SetupP95,
+        Metric::OutageMax,
+        Metric::OutageSum,
+        Metric::LatenessP99,
     ];
 
     /// Metrics of the language that this version does not compute.
-    pub(super) const LATER: [&'static str; 4] =
-        ["outage.max", "outage.sum", "lateness.p99", "fairness"];
+    pub(super) const LATER: [&'static str; 1] = ["fairness"];
 
     /// As the language writes it.
     pub const fn as_str(self) -> &'static str {
@@ -74,6 +82,9 @@ impl Metric {
             Metric::RttP99 => "rtt.p99",
             Metric::Retransmits => "retransmits",
             Metric::SetupP95 => "setup.p95",
+            Metric::OutageMax => "outage.max",
+            Metric::OutageSum => "outage.sum",
+            Metric::LatenessP99 => "lateness.p99",
         }
     }
 
@@ -95,13 +106,16 @@ impl Metric {
             | Metric::PdvP99
             | Metric::Jitter
             | Metric::RttP99
-            | Metric::SetupP95 => Measure::Time,
+            | Metric::SetupP95
+            | Metric::OutageMax
+            | Metric::OutageSum
+            | Metric::LatenessP99 => Measure::Time,
             Metric::Retransmits => Measure::Count,
         }
     }
 
     /// True if flows of this traffic have the metric: only UDP can count packets, only TCP has connections,
-    /// and what is sent as fast as possible has no schedule to fall short of.
+    /// what is sent as fast as possible has no schedule to fall short of, and UDP round trips need echo.
     pub fn applies_to(self, traffic: &Traffic) -> bool {
         match self {
             Metric::Loss
@@ -109,11 +123,12 @@ impl Metric {
             | Metric::LossReceiver
             | Metric::DelayP99
             | Metric::PdvP99
-            | Metric::Jitter => traffic.transport == Transport::Udp,
-            Metric::RttP99 | Metric::Retransmits | Metric::SetupP95 => {
-                traffic.transport == Transport::Tcp
-            }
-            Metric::SentRatio => traffic.rate != Rate::Max,
+            | Metric::Jitter
+            | Metric::OutageMax
+            | Metric::OutageSum => traffic.transport == Transport::Udp,
+            Metric::Retransmits | Metric::SetupP95 => traffic.transport == Transport::Tcp,
+            Metric::RttP99 => traffic.transport == Transport::Tcp || traffic.echo,
+            Metric::SentRatio | Metric::LatenessP99 => traffic.rate != Rate::Max,
             Metric::Rate => true,
         }
     }

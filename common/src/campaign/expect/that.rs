@@ -213,6 +213,9 @@ mod tests {
             (that.operator, that.bound.value()),
             (Operator::Below, 0.005)
         );
+        let that: That = "probe.outage.max <= 5 s".parse().unwrap();
+        assert_eq!(that.set.as_deref(), Some("probe"));
+        assert_eq!((that.metric, that.bound.value()), (Metric::OutageMax, 5.0));
         let that: That = "retransmits <= 3".parse().unwrap();
         assert_eq!(that.bound, Bound::Count(3));
     }
@@ -228,7 +231,6 @@ mod tests {
         assert!(error("delay.p99 <= 5 Mbit/s").contains("is not a length of time"));
         assert!(error("retransmits <= many").contains("both sides"));
         assert!(error("retransmits <= 1.5").contains("whole number"));
-        assert!(error("probe.outage.max <= 5 s").contains("`outage.max` is not available yet"));
         assert!(error("fairness >= 90%").contains("`fairness` is not available yet"));
         assert!(
             error("up/ping.rtt.p99 - idle/ping.rtt.p99 <= 50 ms").contains("not available yet")

@@ -143,7 +143,7 @@ fn later_keys_are_not_available_yet() {
         "[matrix]\nrepeat = 10",
         "[[event]]\nname = \"x\"",
         "[[expect]]\nthat = \"loss <= 1%\"\nshare = \"95%\"",
-        "[[expect]]\nthat = \"p.outage.max <= 5 s\"",
+        "[[expect]]\nthat = \"p.fairness >= 90%\"",
         "[[expect]]\nthat = \"up/a.rtt.p99 - idle/a.rtt.p99 <= 50 ms\"",
         "[groups]\ng = { discover = true }",
         "[groups]\ng = { asn = 150, per = \"asn\" }",

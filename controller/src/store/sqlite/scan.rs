@@ -1,6 +1,7 @@
 //! Reading rows back.
 
 use std::ops::ControlFlow;
+use std::str::FromStr;
 
 use rusqlite::types::{FromSql, Type};
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -130,8 +131,8 @@ const SELECT_RECORD: &str = "SELECT
     t.rttvar_us, t.delivery_bps, t.busy_us, t.rwnd_limited_us, t.sndbuf_limited_us, t.unacked_bytes,
     t.segs_out,
     m.source, m.lateness_hist, m.blocked_us, m.control_packets, m.sndbuf_bytes, m.rcvbuf_bytes,
-    m.reorder_extent_max, m.jitter_ns, m.ttl_min, m.ttl_max, m.ce, m.cpu_us, m.runq_wait_us,
-    m.throttled_us
+    m.reorder_extent_max, m.jitter_ns, m.ttl_min, m.ttl_max, m.ttl_changes, m.dscp_seen, m.ce,
+    m.corrupt_packets, m.echo_packets, m.cpu_us, m.runq_wait_us, m.throttled_us
     FROM records r LEFT JOIN record_delay d USING (record) LEFT JOIN record_tcp t USING (record)
     LEFT JOIN record_more m USING (record) WHERE r.record = ?1";
 
@@ -152,6 +153,20 @@ impl Columns<'_, '_> {
     /// A count; every stored one was checked not to be negative.
     fn count(&mut self) -> rusqlite::Result<Option<u64>> {
         Ok(self.take::<Option<i64>>()?.map(i64::unsigned_abs))
+    }
+
+    fn parsed<T>(&mut self) -> rusqlite::Result<Option<T>>
+    where
+        T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+    {
+        let column = self.next;
+        let text: Option<String> = self.take()?;
+        text.as_deref()
+            .map(T::from_str)
+            .transpose()
+            .map_err(|error| {
+                rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+            })
     }
 
     fn histogram(&mut self) -> rusqlite::Result<Option<Histogram>> {
@@ -263,7 +278,11 @@ fn more(c: &mut Columns<'_, '_>) -> rusqlite::Result<Option<MoreColumns>> {
         jitter_ns: c.count()?,
         ttl_min: c.count()?,
         ttl_max: c.count()?,
+        ttl_changes: c.count()?,
+        dscp_seen: c.parsed()?,
         ce: c.count()?,
+        corrupt_packets: c.count()?,
+        echo_packets: c.count()?,
         cpu_us: c.count()?,
         runq_wait_us: c.count()?,
         throttled_us: c.count()?,

@@ -198,7 +198,11 @@ CREATE TABLE record_more (
     jitter_ns           INTEGER, -- RFC 3550, at the end of the row
     ttl_min             INTEGER,
     ttl_max             INTEGER,
+    ttl_changes         INTEGER,
+    dscp_seen           TEXT,    -- numbers, ascending: 0 46
     ce                  INTEGER,
+    corrupt_packets     INTEGER,
+    echo_packets        INTEGER,
     cpu_us              INTEGER,
     runq_wait_us        INTEGER,
     throttled_us        INTEGER
@@ -259,14 +263,18 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_run ON events (run);
 
--- Null until built: filled by the receiver's outage detector; the longest 1,000 of a flow.
+-- The longest 1,000 outages of each flow, from the receiver's manifest.
 CREATE TABLE outages (
     outage          INTEGER PRIMARY KEY,
     flow            INTEGER NOT NULL, -- flows.flow
+    stream          INTEGER NOT NULL,
     from_ns         INTEGER NOT NULL, -- first lost send, from T0
-    to_ns           INTEGER,          -- first send after which nothing is lost for 1 s
-    lost_packets    INTEGER,
-    event           INTEGER           -- events.event
+    to_ns           INTEGER,          -- first send after which nothing is lost for 1 s; null = the flow ended before
+    length_ns       INTEGER NOT NULL, -- to there, or to the end of the flow
+    first_seq       INTEGER NOT NULL,
+    last_seq        INTEGER NOT NULL,
+    lost_packets    INTEGER,          -- null = only silence tells of it
+    event           INTEGER           -- events.event; null until built
 ) STRICT;
 CREATE INDEX outages_flow ON outages (flow);
 
@@ -354,7 +362,8 @@ SELECT
     record_more.rcvbuf_bytes, records.rx_packets, records.rx_bytes, records.rx_of_tx_packets,
     records.lost_packets, records.socket_drops, records.late, records.duplicate, records.reordered,
     record_more.reorder_extent_max, record_more.jitter_ns / 1e3 AS jitter_us,
-    record_more.ttl_min, record_more.ttl_max, record_more.ce,
+    record_more.ttl_min, record_more.ttl_max, record_more.ttl_changes, record_more.dscp_seen,
+    record_more.ce, record_more.corrupt_packets, record_more.echo_packets,
     record_delay.delay_n, record_delay.delay_min_ns / 1e3 AS delay_min_us,
     record_delay.delay_mean_ns / 1e3 AS delay_mean_us, record_delay.delay_p50_ns / 1e3 AS delay_p50_us,
     record_delay.delay_p90_ns / 1e3 AS delay_p90_us, record_delay.delay_p99_ns / 1e3 AS delay_p99_us,

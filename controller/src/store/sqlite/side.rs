@@ -93,7 +93,7 @@ pub(super) fn put_more(
     let percentile = |p| opt(lateness.and_then(|h| h.percentile_ns(p)));
     db.prepare_cached(
         "INSERT INTO record_more VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
-         ?14, ?15, ?16, ?17, ?18)",
+         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
     )?
     .execute(params![
         number,
@@ -110,7 +110,11 @@ pub(super) fn put_more(
         opt(more.jitter_ns),
         opt(more.ttl_min),
         opt(more.ttl_max),
+        opt(more.ttl_changes),
+        more.dscp_seen.map(|seen| seen.to_string()),
         opt(more.ce),
+        opt(more.corrupt_packets),
+        opt(more.echo_packets),
         opt(more.cpu_us),
         opt(more.runq_wait_us),
         opt(more.throttled_us),
@@ -167,5 +171,28 @@ pub(super) fn put_manifest(
         opt(closed.control_packets),
         json,
     ])?;
+    put_outages(db, flow, closed)
+}
+
+fn put_outages(db: &Connection, flow: i64, closed: &FlowClosed) -> rusqlite::Result<()> {
+    let Some(outages) = &closed.window.outages else {
+        return Ok(());
+    };
+    let mut put = db.prepare_cached(
+        "INSERT INTO outages (flow, stream, from_ns, to_ns, length_ns, first_seq, last_seq,
+         lost_packets) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for outage in &outages.kept {
+        put.execute(params![
+            flow,
+            outage.stream,
+            int(outage.from_ns),
+            opt(outage.to_ns()),
+            int(outage.length_ns),
+            int(outage.first_seq),
+            int(outage.last_seq),
+            opt(outage.lost_packets),
+        ])?;
+    }
     Ok(())
 }

@@ -394,6 +394,37 @@ fn an_index_that_was_interrupted_is_finished_on_opening() {
     assert_eq!(store.row_counts(run).unwrap()[0].rows, 31);
 }
 
+/// Outages stand in a table of their own, from the receiver's manifest.
+#[test]
+fn outages_are_rows() {
+    let (_dir, store) = fresh();
+    let run = planned(&store, 2);
+    let manifests = [End::Tx, End::Rx].map(|end| manifest(run, 2, end, 0));
+    let closed = manifests.map(|closed| Entry::Closed(Box::new(closed)));
+    store
+        .append_wait(batch(boot(1), 1, closed.to_vec()))
+        .unwrap();
+    let rows: Vec<String> = store
+        .query("test", |db| {
+            db.prepare(
+                "SELECT flows.number || ' ' || from_ns || ' ' || ifnull(to_ns, '-') || ' ' || outages.length_ns
+                 || ' ' || first_seq || ' ' || last_seq || ' ' || ifnull(lost_packets, '-')
+                 FROM outages JOIN flows USING (flow) ORDER BY outage",
+            )?
+            .query_map([], |row| row.get(0))?
+            .collect()
+        })
+        .unwrap();
+    assert_eq!(
+        rows,
+        [
+            "2 1000000000 3000000000 2000000000 1000 2999 2000",
+            "2 8000000000 - 2000000000 8000 9999 -",
+        ]
+    );
+    assert_eq!(store.manifests(run).unwrap().len(), 2);
+}
+
 /// Every column of the view and every table of the file is explained.
 #[test]
 fn the_document_explains_the_file() {

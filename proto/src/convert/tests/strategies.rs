@@ -13,10 +13,10 @@ use weir_common::observation::{
     KernelCounters, KernelRow, LinkCounters, LinkRow, Observed, Observer, Route,
 };
 use weir_common::record::{
-    Counters, DataPath, DelayColumns, End, Ending, Entry, Flags, FlowClosed, MoreColumns,
-    PeerTotals, Record, Source, TcpColumns, Window,
+    Counters, DataPath, DelayColumns, DscpSet, End, Ending, Entry, Flags, FlowClosed, FlowOutage,
+    MoreColumns, Outages, PeerTotals, Record, Source, TcpColumns, Window,
 };
-use weir_common::stats::Histogram;
+use weir_common::stats::{Histogram, Lengths};
 use weir_common::traffic::Law;
 
 use crate::convert::limits;
@@ -89,20 +89,27 @@ pub(super) fn tcp() -> impl Strategy<Value = TcpColumns> {
 }
 
 pub(super) fn more() -> impl Strategy<Value = MoreColumns> {
-    (of(histogram()), vec(of(counted()), 12)).prop_map(|(lateness, n)| MoreColumns {
-        lateness,
-        blocked_us: n[0],
-        control_packets: n[1],
-        sndbuf_bytes: n[2],
-        rcvbuf_bytes: n[3],
-        reorder_extent_max: n[4],
-        jitter_ns: n[5],
-        ttl_min: n[6],
-        ttl_max: n[7],
-        ce: n[8],
-        cpu_us: n[9],
-        runq_wait_us: n[10],
-        throttled_us: n[11],
+    let dscp = of(any::<u64>().prop_map(DscpSet::from_bits));
+    (of(histogram()), dscp, vec(of(counted()), 15)).prop_map(|(lateness, dscp_seen, n)| {
+        MoreColumns {
+            lateness,
+            blocked_us: n[0],
+            control_packets: n[1],
+            sndbuf_bytes: n[2],
+            rcvbuf_bytes: n[3],
+            reorder_extent_max: n[4],
+            jitter_ns: n[5],
+            ttl_min: n[6],
+            ttl_max: n[7],
+            ce: n[8],
+            cpu_us: n[9],
+            runq_wait_us: n[10],
+            throttled_us: n[11],
+            ttl_changes: n[12],
+            dscp_seen,
+            corrupt_packets: n[13],
+            echo_packets: n[14],
+        }
     })
 }
 
@@ -135,13 +142,47 @@ prop_compose! {
     }
 }
 
+fn lengths() -> impl Strategy<Value = Lengths> {
+    let runs = vec(1u64..1 << 40, 0..20);
+    runs.prop_map(|runs| {
+        let mut lengths = Lengths::default();
+        runs.into_iter().for_each(|run| lengths.record(run));
+        lengths
+    })
+}
+
+prop_compose! {
+    fn outage()(
+        (stream, ended) in any::<(u16, bool)>(),
+        n in vec(counted(), 4),
+        lost_packets in of(counted()),
+    ) -> FlowOutage {
+        FlowOutage {
+            stream, ended, lost_packets, from_ns: n[0], length_ns: n[1], first_seq: n[2], last_seq: n[3],
+        }
+    }
+}
+
+prop_compose! {
+    fn outages()(
+        (count, sum_ns) in (counted(), counted()),
+        resolution_ns in of(counted()),
+        kept in vec(outage(), 0..4),
+    ) -> Outages {
+        Outages { count, sum_ns, resolution_ns, kept }
+    }
+}
+
 prop_compose! {
     pub(super) fn window()(
         (start_ns, length_ns) in (counted(), counted()),
         counters in counters(),
         (delay, rtt, lateness) in (of(histogram()), of(histogram()), of(histogram())),
-        n in vec(of(counted()), 23),
+        n in vec(of(counted()), 26),
         ttl in of(any::<(u8, u8)>()),
+        dscp_seen in of(any::<u64>().prop_map(DscpSet::from_bits)),
+        (loss_burst_lengths, loss_burst_distances) in (of(lengths()), of(lengths())),
+        outages in of(outages()),
     ) -> Window {
         Window {
             start_ns,
@@ -174,6 +215,13 @@ prop_compose! {
             segs_out: n[21],
             segs_in: n[22],
             throttled_us: n[20],
+            ttl_changes: n[23],
+            dscp_seen,
+            corrupt_packets: n[24],
+            echo_packets: n[25],
+            loss_burst_lengths,
+            loss_burst_distances,
+            outages,
         }
     }
 }

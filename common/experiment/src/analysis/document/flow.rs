@@ -4,7 +4,9 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::{LostAt, Reason};
+use weir_common::record::DscpSet;
+
+use super::{Bursts, Echo, LostAt, Outages, Reason};
 
 /// Packets and payload bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,15 +50,6 @@ pub struct LostDetail {
     pub tail: Option<u64>,
 }
 
-/// Runs of consecutive losses.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Bursts {
-    /// Mean length, packets.
-    pub mean: f64,
-    /// Longest, packets.
-    pub max: u64,
-}
-
 /// One rate at three layers, bit/s.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LayeredRate {
@@ -88,10 +81,11 @@ pub struct Rates {
 /// A distribution in microseconds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Distribution {
-    /// `same-kernel`, for one-way delay.
+    /// For one-way delay: `same-kernel` (one clock, exact), `estimated` (within `bound`) or
+    /// `relative` (the least delay was taken for 0).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<String>,
-    /// Clock error bound, us.
+    /// Clock error bound, us; absent for `relative`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<f64>,
     /// Where the two stamps were taken.
@@ -125,8 +119,17 @@ pub struct Distribution {
 pub struct Pdv {
     /// Median.
     pub p50: f64,
+    /// 90th percentile.
+    #[serde(default)]
+    pub p90: f64,
     /// 99th percentile.
     pub p99: f64,
+    /// 99.9th percentile.
+    #[serde(default)]
+    pub p999: f64,
+    /// Largest.
+    #[serde(default)]
+    pub max: f64,
 }
 
 /// The means of two kinds of jitter, us.
@@ -145,6 +148,9 @@ pub struct Ttl {
     pub min: u8,
     /// Largest.
     pub max: u8,
+    /// How often it was another one than in the packet before.
+    #[serde(default)]
+    pub changes: u64,
 }
 
 /// What only TCP flows have.
@@ -340,6 +346,12 @@ pub struct Flow {
     /// Loss bursts (UDP), when there was a loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bursts: Option<Bursts>,
+    /// Times in which nothing came through (UDP); absent when the receiver did not close.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outages: Option<Outages>,
+    /// Packets whose payload was not the one sent, with `verify` (UDP): part of the loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupted: Option<u64>,
     /// Received payload bits per second of the window.
     pub rate_bps: Option<f64>,
     /// The other rates.
@@ -359,12 +371,18 @@ pub struct Flow {
     /// Round-trip time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_us: Option<Distribution>,
+    /// Replies, with `echo` (UDP).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo: Option<Echo>,
     /// Lateness of departures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lateness_us: Option<Distribution>,
     /// TTL seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Ttl>,
+    /// DSCP values seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dscp_seen: Option<DscpSet>,
     /// Congestion Experienced marks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ce: Option<u64>,

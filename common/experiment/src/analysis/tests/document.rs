@@ -1,5 +1,8 @@
 //! The result document, key by key: scripts of others read it.
 
+use weir_common::record::{DscpSet, FlowOutage, Outages};
+use weir_common::stats::Lengths;
+
 use super::*;
 
 /// One UDP flow with a loss, one TCP flow, one that told nothing.
@@ -39,6 +42,31 @@ that = "probe.loss <= 1%"
     rx(&mut flow).path.call = "recvmmsg".into();
     rx(&mut flow).window.loss_bursts = Some(2);
     rx(&mut flow).window.loss_burst_max = Some(300);
+    let lengths = |all: &[u64]| {
+        let mut lengths = Lengths::default();
+        all.iter().for_each(|length| lengths.record(*length));
+        Some(lengths)
+    };
+    rx(&mut flow).window.loss_burst_lengths = lengths(&[200, 300]);
+    rx(&mut flow).window.loss_burst_distances = lengths(&[5_000]);
+    rx(&mut flow).window.outages = Some(Outages {
+        count: 2,
+        sum_ns: 500_000_000,
+        resolution_ns: Some(1_000_000),
+        kept: vec![FlowOutage {
+            from_ns: 9_700_000_000,
+            length_ns: 300_000_000,
+            first_seq: 9_700,
+            last_seq: 9_999,
+            lost_packets: Some(300),
+            ..FlowOutage::default()
+        }],
+    });
+    rx(&mut flow).window.ttl_changes = Some(1);
+    rx(&mut flow).window.dscp_seen = Some(DscpSet::from_bits(1 << 46 | 1));
+    rx(&mut flow).window.echo_packets = Some(9_500);
+    tx(&mut flow).window.echo_packets = Some(9_490);
+    tx(&mut flow).window.rtt = Some(samples([40_000, 66_000]));
     case.evidence.insert(planned.id, flow);
     case.evidence.remove(&FlowId(3));
     case
@@ -161,7 +189,9 @@ fn a_udp_flow_reads_so() {
     let lateness = flow["lateness_us"].take();
     assert_eq!(keys(&lateness), distribution);
     let pdv = flow["pdv_us"].take();
-    assert_eq!(keys(&pdv), ["p50", "p99"]);
+    assert_eq!(keys(&pdv), ["p50", "p90", "p99", "p999", "max"]);
+    let rtt = flow["rtt_us"].take();
+    assert_eq!((&rtt["source"], &rtt["n"]), (&json!("echo"), &json!(2)));
     assert_eq!(flow, golden(include_str!("golden/udp-flow.json")));
 }
 

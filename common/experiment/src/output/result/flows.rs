@@ -137,6 +137,8 @@ pub(super) fn notes(flow: &Flow) -> String {
         count("path", lost.path);
         count("receiver drops", lost.socket);
     }
+    count("corrupted", flow.corrupted);
+    count("lost replies", flow.echo.and_then(|echo| echo.lost_replies));
     count("late", flow.late);
     count("duplicate", flow.duplicate);
     count("reordered", flow.reordered);

@@ -139,6 +139,35 @@ fn every_part_of_a_loss_is_printed() {
 }
 
 #[test]
+fn a_flow_with_outages_has_a_line_of_them() {
+    let mut cut = flow(2);
+    let outage = |from: f64, length: f64, ended: bool| {
+        json!({
+            "from_s": from, "to_s": ended.then_some(from + length), "length_s": length,
+            "lost": 1000, "first_seq": 4000, "last_seq": 4999
+        })
+    };
+    cut["outages"] = json!({
+        "count": 1, "sum_s": 2.0, "max_s": 2.0, "resolution_s": 0.002, "kept": [outage(8.0, 2.0, true)]
+    });
+    let mut worse = flow(3);
+    worse["outages"] = json!({
+        "count": 2, "sum_s": 7.5, "max_s": 4.5, "resolution_s": null,
+        "kept": [outage(1.0, 3.0, true), outage(55.5, 4.5, false)]
+    });
+    let lines = shown(&document(vec![flow(1), cut, worse]), Shown::default());
+    assert_eq!(
+        lines[7..],
+        [
+            "outage: flow 3 udp/udp/a>b: 2 outages, the longest 4.500 s from 55.500 s on, \
+             1000 packets lost (4000 to 4999), not over when the flow ended, 7.500 s in all",
+            "outage: flow 2 udp/udp/a>b: 1 outage 2.000 s from 8.000 s on, \
+             1000 packets lost (4000 to 4999) (within 2000 us)",
+        ]
+    );
+}
+
+#[test]
 fn an_invalid_flow_is_marked_and_its_reason_told() {
     let mut invalid = flow(2);
     let reason = json!({
