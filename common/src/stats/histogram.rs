@@ -278,5 +278,6 @@ fn bounds_ns(index: usize) -> (u64, u64) {
 fn middle_ns(index: usize) -> u64 {
     let (first, last) = bounds_ns(index);
     let (product, sum) = (u128::from(first) * u128::from(last), first + last);
-    (2 * product / u128::from(sum)) as u64
+    // Rounded: cut off, the last value of a step would lie beyond the error.
+    ((2 * product + u128::from(sum) / 2) / u128::from(sum)) as u64
 }

@@ -297,6 +297,7 @@ impl LossWindow {
         if seq < self.base {
             return (Arrival::Late, None);
         }
+        self.departures.reordered(seq, at_ns);
         (Arrival::New, Some(self.reordering.reordered(seq)))
     }
 

@@ -126,6 +126,21 @@ fn absurd_bytes_are_named() {
 
 const VERSION_1: u8 = 1;
 
+#[test]
+fn no_value_is_further_from_the_middle_of_its_step_than_the_error() {
+    for index in 0..STEPS {
+        let (first, last) = bounds_ns(index);
+        let middle = middle_ns(index);
+        for value in [first.max(LOWEST_NS), last] {
+            let error = middle.abs_diff(value) as f64 / value as f64;
+            assert!(
+                error <= RELATIVE_ERROR,
+                "{value} in {first}..={last}: {error}"
+            );
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn merging_equals_recording_everything(left in values(), right in values()) {

@@ -22,6 +22,8 @@ pub(super) struct Point {
 /// Invariant: sequence numbers of points ascend; the packet of each has arrived.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Departures {
+    /// The packet of least number that came after one of a greater one.
+    lowest: Option<Point>,
     /// The last point that was taken out.
     before: Option<Point>,
     points: VecDeque<Point>,
@@ -51,6 +53,14 @@ impl Departures {
         self.newest = Some(packet);
     }
 
+    /// A packet that came after one of a greater number.
+    #[inline]
+    pub(super) fn reordered(&mut self, seq: u64, at_ns: u64) {
+        if self.lowest.is_none_or(|lowest| seq < lowest.seq) {
+            self.lowest = Some(Point { seq, at_ns });
+        }
+    }
+
     /// The oldest point, if it was sent `linger_ns` before `latest_ns`.
     #[inline]
     pub(super) fn expired(&self, linger_ns: u64, latest_ns: u64) -> Option<Point> {
@@ -67,7 +77,7 @@ impl Departures {
     pub(super) fn at(&self, seq: u64) -> u64 {
         let next = self.points.partition_point(|point| point.seq < seq);
         let earlier = match next {
-            0 => self.before,
+            0 => self.before.or(self.lowest),
             next => self.points.get(next - 1).copied(),
         };
         let newest = self.newest.filter(|newest| newest.seq >= seq);

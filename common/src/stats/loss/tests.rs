@@ -242,6 +242,16 @@ fn distances_reach_over_the_losses_at_the_borders() {
 const SLOW_NS: u64 = 100_000_000;
 
 #[test]
+fn losses_before_the_first_arrival_in_time_are_dated_by_the_next() {
+    let mut window = LossWindow::new(200 * SLOW_NS);
+    for seq in [4, 0, 5, 40] {
+        window.arrival(seq, Some(seq * SLOW_NS), seq * SLOW_NS, 1);
+    }
+    window.close(Some(&final_count(&[span(1, 0, 41)])));
+    assert_eq!(window.outages(1).unwrap().kept()[0].from_ns, SLOW_NS);
+}
+
+#[test]
 fn a_silence_without_a_final_count_is_an_outage() {
     let mut window = LossWindow::new(20 * SLOW_NS);
     for seq in 0..50 {
