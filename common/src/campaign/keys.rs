@@ -71,7 +71,6 @@ pub(super) const TRAFFIC: Section = Section {
         "streams",
         "bytes",
         "packets",
-        "echo",
         "cc",
         "mss",
         "nodelay",
@@ -88,7 +87,7 @@ pub(super) const TRAFFIC: Section = Section {
         "end",
     ],
     later: &[
-        "icmp", "raw", "pcap", "itg", "profile", "speaks", "log_file", "spoof",
+        "echo", "icmp", "raw", "pcap", "itg", "profile", "speaks", "log_file", "spoof",
     ],
 };
 

@@ -203,11 +203,6 @@ pub const FLAGS: &[FlagSpec] = &[
     ),
     switch(
         Traffic,
-        "echo",
-        "the receiver sends every packet back: round-trip times (UDP)",
-    ),
-    switch(
-        Traffic,
         "verify",
         "the receiver reads and compares the payload",
     ),
@@ -422,6 +417,7 @@ pub(super) const LATER: &[&str] = &[
     "pcap",
     "itg",
     "profile",
+    "echo",
     "speaks",
     "log-file",
     "spoof",

@@ -108,7 +108,7 @@ fn traffic() -> impl Strategy<Value = Traffic> {
                     sockets.end
                 },
                 gso: sockets.gso.filter(|_| udp),
-                echo: sockets.echo && udp,
+                echo: false,
                 verify: sockets.verify && !udp,
                 pacing: if udp {
                     sockets.pacing
