@@ -9,6 +9,7 @@ mod loss;
 mod many_to_one;
 mod paths;
 mod phases;
+mod sending;
 
 use std::path::Path;
 
