@@ -141,7 +141,6 @@ pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result
     let load = load::peaks(&context, &phases, &built.flows);
     limit::check(&context, &phases, &built.flows)?;
     check::load(&context, &load, &mut warnings);
-    bundles::warn_of(&context, &built.sessions, &mut warnings);
 
     let mut plan = Plan {
         name: campaign.name.clone(),
@@ -175,6 +174,8 @@ pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result
         warnings,
     };
     share_single_rate(&mut plan, &BTreeMap::new());
+    // What leaves in bundles is decided by the shares.
+    bundles::warn_of(&context, &plan.sessions, &mut plan.warnings);
     Ok(plan)
 }
 
