@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{AgentName, FlowId, RunId, SessionId};
 use crate::record::End;
+use crate::traffic::Trace;
 
 /// What kind of work a session is. Later kinds (raw packets, iperf3, D-ITG,
 /// log feeds) are further variants.
@@ -166,6 +167,8 @@ pub struct Assignment {
     pub sessions: Vec<SessionSpec>,
     /// What it watches.
     pub observe: Observe,
+    /// The files that its laws name.
+    pub traces: Vec<Trace>,
 }
 
 /// Why an assignment is malformed; found before anything is started.
@@ -206,6 +209,8 @@ pub mod bounds {
     pub const SPIN_MAX_NS: u64 = 10_000_000;
     /// Longest drain of a stream, ns.
     pub const DRAIN_MAX_NS: u64 = 60_000_000_000;
+    /// Values of all traces of an assignment: what fits the message beside everything else.
+    pub const TRACE_VALUES: usize = 250_000;
     /// Points of a ramp.
     pub const RAMP_POINTS: usize = 1_000;
     /// Longest name of an interface.
@@ -251,6 +256,16 @@ impl Assignment {
                 "sessions".into(),
                 format!("{n} is outside 1 to {}", bounds::SESSIONS),
             );
+        }
+        let values: usize = self.traces.iter().map(|trace| trace.values.len()).sum();
+        if values > bounds::TRACE_VALUES {
+            let problem = format!("{values} values are more than {}", bounds::TRACE_VALUES);
+            return fail("traces".into(), problem);
+        }
+        for (i, trace) in self.traces.iter().enumerate() {
+            if let Err(problem) = trace.check() {
+                return fail(format!("traces[{i}]"), problem);
+            }
         }
         for (i, session) in self.sessions.iter().enumerate() {
             if let Err((field, problem)) = session.check(self.end_ns) {

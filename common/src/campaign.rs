@@ -28,7 +28,7 @@ pub use render::render;
 pub use resolve::ResolveError;
 
 use crate::selector::Selector;
-use crate::traffic::Traffic;
+use crate::traffic::{Law, Trace, TraceOf, Traffic};
 use crate::unit::Span;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -87,6 +87,26 @@ pub struct Campaign {
     pub valid: Valid,
     /// What the plan may not exceed.
     pub limits: Limits,
+    /// The files that its laws name, once they were read: see [`Campaign::trace_files`].
+    pub traces: Vec<Trace>,
+}
+
+impl Campaign {
+    /// The files that laws of arrival and size name, each once for what its values are. Reading them is up to whoever
+    /// holds the campaign's file: paths are relative to it.
+    pub fn trace_files(&self) -> Vec<(String, TraceOf)> {
+        let mut files = Vec::new();
+        for set in &self.flow_sets {
+            let arrival = set.traffic.arrival.trace();
+            let size = set.traffic.size_law.as_ref().and_then(Law::trace);
+            let named = [(arrival, TraceOf::Arrival), (size, TraceOf::Size)];
+            for (file, of) in named {
+                let named = file.map(|file| (file.to_owned(), of));
+                files.extend(named.filter(|named| !files.contains(named)));
+            }
+        }
+        files
+    }
 }
 
 /// A window of time in which the same flows are active.

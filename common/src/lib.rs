@@ -8,6 +8,7 @@ pub mod id;
 pub mod label;
 pub mod nearest;
 pub mod observation;
+pub mod portable;
 pub mod record;
 pub mod selector;
 pub mod stats;

@@ -3,17 +3,24 @@
 //! [`Traffic`] is valid once made through [`Traffic::check`], which the campaign parsers call.
 
 mod bind;
-mod law;
+pub mod law;
+mod laws;
+mod profile;
 mod ramp;
 mod rate;
+mod trace;
 
 pub use crate::assignment::{
     Bundles, Layer, Marking, OnFull, Pacing, RampPoint, StreamEnd, Transport,
 };
 pub use bind::{Bind, BindError};
-pub use law::{Law, LawError};
+pub use law::{Law, LawError, SizeLaw};
+pub use laws::{Means, Offered};
+pub(crate) use laws::{means, size_least};
+pub use profile::{Codec, Profile, ProfileError};
 pub use ramp::{Ramp, RampError};
 pub use rate::{Rate, RateError};
+pub use trace::{TRACE_BYTES_MOST, TRACE_LINES_MOST, Trace, TraceError, TraceOf};
 
 use crate::unit::{ByteCount, Span};
 
@@ -55,6 +62,10 @@ pub struct Traffic {
     pub rate: Rate,
     /// Payload of a UDP packet, or of one TCP write, in bytes. `None`: [`UDP_SIZE`], or writes adapted to the rate.
     pub size: Option<u32>,
+    /// Sizes drawn from a law instead.
+    pub size_law: Option<SizeLaw>,
+    /// Where `arrival` and `size_law` come from, if a profile gave them.
+    pub profile: Option<Profile>,
     /// What a bit rate counts.
     pub layer: Layer,
     /// Rates over the phase.
@@ -116,6 +127,8 @@ impl Traffic {
             transport,
             rate,
             size: None,
+            size_law: None,
+            profile: None,
             layer: Layer::default(),
             ramp: Ramp::default(),
             arrival: Law::Constant,
@@ -140,28 +153,12 @@ impl Traffic {
         }
     }
 
-    /// Payload of a packet in bytes; `None` for TCP with adapted writes.
+    /// Payload of a packet in bytes where it is fixed; `None` for TCP with adapted writes.
     pub fn packet_size(&self) -> Option<u32> {
         match self.transport {
             Transport::Udp => Some(self.size.unwrap_or(UDP_SIZE)),
             Transport::Tcp => self.size,
         }
-    }
-
-    /// Mean rate offered by the whole flow, all streams, in bit/s of its layer, without its ramp; `None` for `max`.
-    /// Where the rate is said of a sender or a set, it is theirs.
-    pub fn mean_bits_per_second(&self) -> Option<f64> {
-        let bits_of_packet = f64::from(self.packet_size().unwrap_or(0)) * 8.0;
-        let one = match self.rate {
-            Rate::Max => return None,
-            Rate::Bits(rate) => rate.bits_per_second() as f64,
-            Rate::Packets(rate) => rate.packets_per_second() * bits_of_packet,
-            Rate::Arrival => bits_of_packet / self.arrival.mean()?.as_secs_f64(),
-        };
-        Some(match self.per {
-            Per::Flow | Per::Sender | Per::Set => one,
-            Per::Stream => one * f64::from(self.streams),
-        })
     }
 
     /// Checks what concerns several keys at once.
@@ -215,9 +212,10 @@ impl Traffic {
                 "`port = 0` is no port: leave it out for any free one".to_owned(),
             );
         }
+        self.check_size_law()?;
         self.check_sockets()?;
         match self.transport {
-            Transport::Tcp if matches!(self.rate, Rate::Packets(_) | Rate::Arrival) => fail(
+            Transport::Tcp if matches!(self.rate, Rate::Packets(_)) => fail(
                 "tcp",
                 "a packet rate is for udp: tcp has no packets of its own, give bit/s or `max`"
                     .to_owned(),
@@ -389,30 +387,6 @@ impl Traffic {
             (ramp, Rate::Arrival) if !ramp.is_empty() => {
                 fail("ramp", "`ramp` needs a rate, not a law that has its own")
             }
-            _ => Ok(()),
-        }
-    }
-
-    fn check_arrival(&self) -> Result<(), TrafficError> {
-        let fail = |problem: String| {
-            Err(TrafficError {
-                key: "arrival",
-                problem,
-            })
-        };
-        let key = self.transport.as_str();
-        match (self.rate, &self.arrival) {
-            (Rate::Max, Law::Exponential { .. }) => fail(format!(
-                "`{key} = \"max\"` leaves no spacing to a law: give a rate, or leave `arrival` out"
-            )),
-            (Rate::Bits(_) | Rate::Packets(_), Law::Exponential { mean: Some(_) }) => {
-                fail(format!(
-                    "the rate already gives the mean: write `exponential`, or `{key} = \"arrival\"` and the mean"
-                ))
-            }
-            (Rate::Arrival, Law::Constant | Law::Exponential { mean: None }) => fail(format!(
-                "`{key} = \"arrival\"` takes the rate from the law: give one with a mean, such as `exponential(mean = 1 ms)`"
-            )),
             _ => Ok(()),
         }
     }

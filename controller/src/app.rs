@@ -10,7 +10,9 @@ use anyhow::Context as _;
 use tonic::transport::Server;
 use weir_proto::agent::v1::agent_service_server::AgentServiceServer;
 use weir_proto::controller::v1::controller_service_server::ControllerServiceServer;
-use weir_runtime::endpoint::{CONNECTION_WINDOW_BYTES, RECORDS_MESSAGE_BYTES, STREAM_WINDOW_BYTES};
+use weir_runtime::endpoint::{
+    CAMPAIGN_MESSAGE_BYTES, CONNECTION_WINDOW_BYTES, RECORDS_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
+};
 use weir_runtime::{DataDir, Endpoint, HostClock, Shutdown, directory, host};
 
 use crate::grpc::{AgentGateway, Info, OperatorGateway};
@@ -223,7 +225,8 @@ async fn serve_on(
     let (health, health_service) = tonic_health::server::health_reporter();
     let agent_service =
         AgentServiceServer::new(agents.clone()).max_decoding_message_size(RECORDS_MESSAGE_BYTES);
-    let controller_service = ControllerServiceServer::new(operators.clone());
+    let controller_service = ControllerServiceServer::new(operators.clone())
+        .max_decoding_message_size(CAMPAIGN_MESSAGE_BYTES);
     match role {
         Role::Agent => {
             health

@@ -92,7 +92,9 @@ fn pacing_name(traffic: &SocketTraffic) -> &'static str {
 
 /// The random generator's name, where the schedule is drawn.
 fn rng_name(context: &StreamContext) -> Option<String> {
-    let drawn = context.session.traffic().arrival != weir_common::traffic::Law::Constant;
+    let traffic = context.session.traffic();
+    let drawn =
+        traffic.arrival.is_random() || traffic.size_law.as_ref().is_some_and(|law| law.is_random());
     drawn.then(|| RNG_NAME.to_owned())
 }
 

@@ -1,6 +1,7 @@
 //! `weir-agent generate`: from the words to the result.
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -61,7 +62,11 @@ pub(super) async fn run(host: &Host, words: &Words) -> Result<u8, Error> {
         (&host.name, receiver.local),
         (&receiver.name, receiver.peer),
     );
-    let campaign = words.campaign(&names.0, &names.1).map_err(Error::usage)?;
+    let mut campaign = words.campaign(&names.0, &names.1).map_err(Error::usage)?;
+    weir_runtime::read_traces(&mut campaign, Path::new("")).map_err(|error| {
+        let cause = std::error::Error::source(&error);
+        Error::usage(cause.map_or(error.to_string(), |cause| format!("{error}: {cause}")))
+    })?;
     let plan = plan(&campaign, host, &receiver, &names)?;
     let (ours, theirs) = shares(&plan, &names, &receiver)?;
     say(&format!(

@@ -54,6 +54,7 @@ fn assignment(run: u32, address: &str) -> Assignment {
         on_controller_loss: OnControllerLoss::RunToEnd,
         sessions: vec![session(1, End::Tx, true), session(2, End::Rx, false)],
         observe: Observe::default(),
+        traces: Vec::new(),
     }
 }
 

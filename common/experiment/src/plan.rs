@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use weir_common::assignment::{Segment, SocketTraffic, Transport};
 use weir_common::id::{AgentName, FlowId, SessionId};
 use weir_common::record::End;
+use weir_common::traffic::Trace;
 
 pub(crate) use address::reachable;
 pub use document::SCHEMA;
@@ -59,6 +60,9 @@ pub struct Plan {
     pub load: Load,
     /// What the experimenter should know before starting.
     pub warnings: Vec<Warning>,
+    /// The files that laws of the sessions name.
+    #[serde(default)]
+    pub traces: Vec<Trace>,
 }
 
 /// What a lost agent means for the run.

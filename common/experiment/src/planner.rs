@@ -120,7 +120,7 @@ pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result
             );
             warn(&mut warnings, "self-pairs", text);
         }
-        let traffic = traffic::socket_traffic(set)?;
+        let traffic = traffic::socket_traffic(set, &campaign.traces)?;
         check::set(&context, set, &traffic, &links, &mut warnings)?;
         sets.push(build::Paired {
             set,
@@ -172,6 +172,7 @@ pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result
         flows: built.flows,
         load,
         warnings,
+        traces: campaign.traces.clone(),
     };
     share_single_rate(&mut plan, &BTreeMap::new());
     // What leaves in bundles is decided by the shares.

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use connect::{
-    CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, ConnectError, RECORDS_MESSAGE_BYTES,
-    SNAPSHOT_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
+    CAMPAIGN_MESSAGE_BYTES, CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, ConnectError,
+    RECORDS_MESSAGE_BYTES, SNAPSHOT_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
 };
 
 /// Longest path of a unix socket, bytes: `sun_path` less its closing 0 (unix(7)).

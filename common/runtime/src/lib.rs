@@ -7,8 +7,10 @@ pub mod endpoint;
 pub mod host;
 pub mod log;
 pub mod shutdown;
+pub mod trace;
 
 pub use directory::{DataDir, DirectoryError};
 pub use endpoint::{ConnectError, Endpoint, EndpointError};
 pub use host::HostClock;
 pub use shutdown::Shutdown;
+pub use trace::{TraceFileError, read_traces};

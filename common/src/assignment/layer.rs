@@ -59,8 +59,8 @@ impl SocketTraffic {
                 Some(rounded(u128::from(self.peak_rate()?) * 1_000, bits))
             }
             Rate::Arrival => {
-                let mean_ns = u128::from(self.arrival.mean()?.as_nanos()).max(1);
-                Some(rounded(u128::from(streams) * 1_000_000_000_000, mean_ns))
+                let mean_ns = self.arrival.mean_spacing(None, None).ok()??;
+                Some((streams as f64 * 1e12 / mean_ns).round() as u64)
             }
         }
     }

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::bounds;
-use crate::traffic::Law;
+use crate::traffic::law::{Conditioned, LawError};
+use crate::traffic::{Law, Means, Offered, SizeLaw, Trace, TraceOf, means, size_least};
 
 /// TCP or UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -169,8 +170,11 @@ pub struct SocketTraffic {
     pub pacing: Pacing,
     /// Spinning instead of sleeping for so long before each departure, ns.
     pub spin_ns: u64,
-    /// UDP payload size in bytes, 12 to 65507; for TCP the write size, 0 = adaptive.
+    /// UDP payload size in bytes, 12 to 65507; for TCP the write size, 0 = adaptive. With a law of sizes their mean, rounded.
     pub size: u32,
+    /// Sizes drawn from a law instead.
+    #[serde(default)]
+    pub size_law: Option<SizeLaw>,
     /// Exact number of payload bytes to send in each segment; `None` = by time.
     pub bytes: Option<u64>,
     /// Exact number of packets to send in each segment (UDP); `None` = by time.
@@ -209,6 +213,7 @@ impl SocketTraffic {
             pacing: Pacing::default(),
             spin_ns: 0,
             size,
+            size_law: None,
             bytes: None,
             packets: None,
             echo: false,
@@ -246,6 +251,7 @@ impl SocketTraffic {
             return Err(("rate", format!("{value} is outside 1 to {most}")));
         }
         self.check_schedule(most.map_or(0, |(most, _)| most))?;
+        self.check_laws()?;
         match self.transport {
             Transport::Udp
                 if !(bounds::UDP_SIZE_MIN..=bounds::UDP_SIZE_MAX).contains(&self.size) =>
@@ -255,10 +261,11 @@ impl SocketTraffic {
                     format!("{} is outside 12 to 65507 bytes", self.size),
                 ))
             }
-            Transport::Tcp
-                if matches!(self.rate, Rate::MilliPacketsPerSecond(_) | Rate::Arrival) =>
-            {
+            Transport::Tcp if matches!(self.rate, Rate::MilliPacketsPerSecond(_)) => {
                 fail("rate", "TCP has no packet rate; give bit/s or max")
+            }
+            Transport::Tcp if self.rate == Rate::Arrival && self.size == 0 => {
+                fail("size", "a law of arrival needs the size of its writes")
             }
             Transport::Tcp if self.packets.is_some() => {
                 fail("packets", "TCP has no packets; give bytes")
@@ -277,6 +284,78 @@ impl SocketTraffic {
             }
             _ => self.marking.check(),
         }
+    }
+
+    fn check_laws(&self) -> Result<(), (&'static str, String)> {
+        let fail = |field, problem: &str| Err((field, problem.to_owned()));
+        let of = |field| move |error: LawError| (field, error.to_string());
+        self.arrival.check().map_err(of("arrival"))?;
+        match self.rate {
+            Rate::Max if self.size_law.is_some() => {
+                return fail("size_law", "needs a schedule, not max");
+            }
+            Rate::Max if self.arrival != Law::Constant => {
+                return fail("arrival", "needs a schedule, not max");
+            }
+            Rate::Arrival if self.arrival.is_open() => {
+                return fail("arrival", "leaves its mean to a rate, and there is none");
+            }
+            Rate::BitsPerSecond(_) | Rate::MilliPacketsPerSecond(_) if !self.arrival.is_open() => {
+                return fail("arrival", "has its own mean beside the rate");
+            }
+            _ => {}
+        }
+        match &self.size_law {
+            None => Ok(()),
+            Some(law) => law.check().map_err(of("size_law")),
+        }
+    }
+
+    /// Whether one of the laws names this file for what its values are.
+    pub fn names(&self, trace: &Trace) -> bool {
+        let file = match trace.of {
+            TraceOf::Arrival => self.arrival.trace(),
+            TraceOf::Size => self.size_law.as_ref().and_then(Law::trace),
+        };
+        file == Some(trace.file.as_str())
+    }
+
+    /// The least size that is drawn from a law, in bytes: what its headers need.
+    pub fn size_least(&self) -> u32 {
+        size_least(self.transport, self.echo)
+    }
+
+    /// The law of sizes on what a packet can have; `None` for fixed sizes and traces.
+    pub fn drawn_size(&self) -> Result<Option<Conditioned>, LawError> {
+        match &self.size_law {
+            None | Some(Law::Trace { .. }) => Ok(None),
+            Some(law) => law.conditioned(self.size_least()).map(Some),
+        }
+    }
+
+    /// Mean spacing and size of each of the session's `streams`; `overhead_bytes` is what a bit rate counts of a packet besides its
+    /// payload. The key at fault is `arrival` or `size`.
+    pub fn means(
+        &self,
+        streams: u64,
+        overhead_bytes: u32,
+        traces: &[Trace],
+    ) -> Result<Means, (&'static str, LawError)> {
+        let streams = streams as f64;
+        let offered = match self.rate {
+            Rate::Max => Offered::Unlimited,
+            Rate::Arrival => Offered::ByLaw,
+            Rate::BitsPerSecond(rate) => Offered::Bits(rate as f64 / streams),
+            Rate::MilliPacketsPerSecond(rate) => Offered::Packets(rate as f64 / 1e3 / streams),
+        };
+        let fixed = (self.size > 0).then(|| f64::from(self.size));
+        let laws = (&self.arrival, self.size_law.as_ref());
+        means(
+            laws,
+            (fixed, self.size_least(), overhead_bytes),
+            offered,
+            traces,
+        )
     }
 
     fn check_schedule(&self, most: u64) -> Result<(), (&'static str, String)> {

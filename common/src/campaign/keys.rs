@@ -63,6 +63,7 @@ pub(super) const TRAFFIC: Section = Section {
         "tcp",
         "size",
         "arrival",
+        "profile",
         "pacing",
         "spin",
         "layer",
@@ -87,7 +88,7 @@ pub(super) const TRAFFIC: Section = Section {
         "end",
     ],
     later: &[
-        "echo", "icmp", "raw", "pcap", "itg", "profile", "speaks", "log_file", "spoof",
+        "echo", "icmp", "raw", "pcap", "itg", "speaks", "log_file", "spoof",
     ],
 };
 

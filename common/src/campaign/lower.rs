@@ -76,6 +76,7 @@ pub(super) fn campaign(root: &Table, default_name: &str) -> Result<Campaign> {
         expectations,
         valid: policy::valid(&top)?,
         limits: policy::limits(&top)?,
+        traces: Vec::new(),
     };
     Ok(campaign)
 }

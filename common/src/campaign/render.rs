@@ -276,10 +276,14 @@ fn traffic(traffic: &Traffic) -> String {
         fields.extend(value.map(|value| format!("{key} = {value}")));
     };
     push("size", traffic.size.map(|size| size.to_string()));
-    push(
-        "arrival",
-        (traffic.arrival != Law::default()).then(|| quote(&traffic.arrival.to_string())),
-    );
+    if let Some(profile) = traffic.profile {
+        push("profile", Some(quote(&profile.to_string())));
+    } else {
+        let size = traffic.size_law.as_ref();
+        push("size", size.map(|law| quote(&law.to_string())));
+        let arrival = Some(&traffic.arrival).filter(|law| **law != Law::default());
+        push("arrival", arrival.map(|law| quote(&law.to_string())));
+    }
     push(
         "streams",
         (traffic.streams != 1).then(|| traffic.streams.to_string()),

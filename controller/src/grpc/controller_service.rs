@@ -111,6 +111,11 @@ fn source(campaign: Option<pb::CampaignSource>) -> Result<CampaignText, Status> 
         toml: campaign.toml,
         file: campaign.file,
         argv: campaign.argv,
+        files: campaign
+            .files
+            .into_iter()
+            .map(|file| (file.name, file.text))
+            .collect(),
     })
 }
 

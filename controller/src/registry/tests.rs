@@ -62,6 +62,7 @@ fn wanted(run: u32) -> Vec<Desired> {
             links: true,
             kernel: false,
         },
+        traces: Vec::new(),
     };
     let (targets, excluded) = (Vec::new(), Vec::new());
     vec![Desired {

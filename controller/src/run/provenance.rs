@@ -20,7 +20,7 @@ pub(super) struct Provenance {
 }
 
 /// SHA-256 as hexadecimal digits.
-fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     digest(&SHA256, bytes)
         .as_ref()
@@ -54,6 +54,12 @@ impl Provenance {
                 "text": source.toml,
                 "sha256": sha256(source.toml.as_bytes()),
                 "argv": source.argv,
+                "traces": plan.traces.iter().map(|trace| json!({
+                    "file": trace.file,
+                    "key": trace.of.key(),
+                    "values": trace.values.len(),
+                    "sha256": trace.sha256,
+                })).collect::<Vec<_>>(),
             },
             "plan": { "sha256": sha256(plan_text.as_bytes()), "records_expected": plan.records_expected },
             "rng": { "seed": row.new.seed },

@@ -15,6 +15,8 @@ pub struct CampaignText {
     pub file: String,
     /// The command line as typed.
     pub argv: Vec<String>,
+    /// Name and text of the trace files that it names. They are not stored: their values are part of the plan.
+    pub files: Vec<(String, String)>,
 }
 
 /// What a run begins with.

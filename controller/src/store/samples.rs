@@ -42,6 +42,7 @@ pub(crate) fn new_run(campaign: &str) -> NewRun {
             toml: "campaign = \"x\"".into(),
             file: "x.toml".into(),
             argv: vec!["weir".into(), "run".into()],
+            files: Vec::new(),
         },
         nonce: u64::MAX,
         seed: 1 << 63,

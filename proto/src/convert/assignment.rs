@@ -8,6 +8,7 @@ use weir_common::assignment::{
     SessionSpec, Snapshot, SocketTraffic, StartAt, Target, bounds,
 };
 use weir_common::id::{AgentName, SessionId};
+use weir_common::traffic::{Trace, TraceOf};
 
 use super::{ConvertError, clip, count, end, flow, limits, owned, required, run, session, text};
 use crate::types::v1 as pb;
@@ -191,6 +192,20 @@ impl TryFrom<&pb::Assignment> for Assignment {
             }
             sessions.push(spec);
         }
+        let mut traces = Vec::with_capacity(message.traces.len().min(limits::ITEMS));
+        for (i, trace) in message.traces.iter().enumerate() {
+            let file = text(&format!("traces[{i}].file"), &trace.file, limits::REASON)?;
+            traces.push(Trace {
+                file,
+                of: if trace.sizes {
+                    TraceOf::Size
+                } else {
+                    TraceOf::Arrival
+                },
+                values: trace.values.as_slice().into(),
+                sha256: String::new(),
+            });
+        }
         let assignment = Self {
             run: run(message.run)?,
             nonce: message.nonce,
@@ -209,6 +224,7 @@ impl TryFrom<&pb::Assignment> for Assignment {
                     links: observe.links,
                     kernel: observe.kernel,
                 }),
+            traces,
         };
         assignment.check()?;
         Ok(assignment)
@@ -234,6 +250,15 @@ impl From<&Assignment> for pb::Assignment {
                 links: value.observe.links,
                 kernel: value.observe.kernel,
             }),
+            traces: value
+                .traces
+                .iter()
+                .map(|trace| pb::Trace {
+                    file: trace.file.clone(),
+                    sizes: trace.of == TraceOf::Size,
+                    values: trace.values.to_vec(),
+                })
+                .collect(),
         }
     }
 }

@@ -4,6 +4,7 @@ use weir_common::assignment::{
     Bundles, Layer, Marking, OnFull, Pacing, RampPoint, Rate, SocketTraffic, StreamEnd, Transport,
 };
 use weir_common::traffic::Law;
+use weir_common::traffic::law::Quantity;
 
 use super::{ConvertError, clip, limits, text};
 use crate::types::v1 as pb;
@@ -37,6 +38,10 @@ impl TryFrom<&pb::SocketTraffic> for SocketTraffic {
             layer: layer(message.layer)?,
             ramp: ramp.collect(),
             arrival: law("arrival", &message.arrival)?,
+            size_law: match message.size_law.as_str() {
+                "" => None,
+                size => Some(law("size_law", size)?),
+            },
             pacing: pacing(message.pacing)?,
             spin_ns: message.spin_ns,
             bytes: message.bytes,
@@ -74,9 +79,9 @@ fn rate(message: &pb::SocketTraffic) -> Result<Rate, ConvertError> {
     }
 }
 
-fn law(field: &str, value: &str) -> Result<Law, ConvertError> {
+fn law<Q: Quantity>(field: &str, value: &str) -> Result<Law<Q>, ConvertError> {
     let value = text(field, value, limits::LAW)?;
-    let law = value.parse::<Law>();
+    let law = value.parse::<Law<Q>>();
     law.map_err(|error| ConvertError::new(field, format!("{error}")))
 }
 
@@ -172,6 +177,10 @@ impl From<&SocketTraffic> for pb::SocketTraffic {
             transport: transport.into(),
             arrival: value.arrival.to_string(),
             size_bytes: value.size,
+            size_law: value
+                .size_law
+                .as_ref()
+                .map_or(String::new(), ToString::to_string),
             bytes: value.bytes,
             packets: value.packets,
             congestion_control: value.congestion_control.clone(),

@@ -876,6 +876,9 @@ pub struct SocketTraffic {
     /// IPv6 flow label; absent = the host's.
     #[prost(uint32, optional, tag = "26")]
     pub flow_label: ::core::option::Option<u32>,
+    /// Law of sizes, as a campaign writes it; empty = all have size_bytes.
+    #[prost(string, tag = "28")]
+    pub size_law: ::prost::alloc::string::String,
     /// Offered rate of the session, all streams together.
     #[prost(oneof = "socket_traffic::Rate", tags = "2, 3, 4, 27")]
     pub rate: ::core::option::Option<socket_traffic::Rate>,
@@ -898,6 +901,19 @@ pub mod socket_traffic {
         #[prost(bool, tag = "27")]
         ByArrival(bool),
     }
+}
+/// The values of a file that a law names.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Trace {
+    /// The file, as the campaign names it.
+    #[prost(string, tag = "1")]
+    pub file: ::prost::alloc::string::String,
+    /// Whether its values are sizes in bytes, else spacings in ns.
+    #[prost(bool, tag = "2")]
+    pub sizes: bool,
+    /// The values, in the file's order.
+    #[prost(uint64, repeated, tag = "3")]
+    pub values: ::prost::alloc::vec::Vec<u64>,
 }
 /// The other end, when it is an agent.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1038,6 +1054,9 @@ pub struct Assignment {
     /// What it watches; absent = nothing. Without it there is at least one session.
     #[prost(message, optional, tag = "20")]
     pub observe: ::core::option::Option<Observe>,
+    /// The files that its laws name.
+    #[prost(message, repeated, tag = "10")]
+    pub traces: ::prost::alloc::vec::Vec<Trace>,
 }
 /// T0 as an instant that every agent can convert.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

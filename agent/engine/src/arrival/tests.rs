@@ -1,24 +1,44 @@
 use proptest::prelude::*;
+use weir_common::assignment::{Rate, SocketTraffic, Transport};
+use weir_common::traffic::{Trace, TraceOf};
 
-use super::schedule::Purpose;
 use super::*;
 
-fn rng(seed: u64, stream: u16) -> ChaCha12Rng {
-    let draws = Draws {
+mod laws;
+
+const PACKET: Packet = Packet {
+    bytes: 100,
+    overhead_bytes: 0,
+};
+
+fn draws(seed: u64, stream: u16) -> Draws {
+    Draws {
         seed,
         session: 0,
         segment: 0,
         stream,
-    };
-    draws.rng(Purpose::Arrival)
+    }
 }
 
-fn exponential(rate: u64, seed: u64, stream: u16) -> ExponentialArrival {
-    ExponentialArrival::new(
-        MeanSpacing::from_packet_rate(rate).unwrap(),
-        rng(seed, stream),
-    )
-    .unwrap()
+/// UDP at a rate (`1M` as `bits`, else thousandths of a packet), by laws as a campaign writes them.
+fn traffic(rate: Rate, arrival: &str, size: &str) -> SocketTraffic {
+    let mut traffic = SocketTraffic::new(Transport::Udp, rate, 100);
+    traffic.arrival = arrival.parse().unwrap();
+    traffic.size_law = Some(size)
+        .filter(|size| !size.is_empty())
+        .map(|size| size.parse().unwrap());
+    traffic
+}
+
+fn departures(traffic: &SocketTraffic, seed: u64) -> Departures {
+    let made = schedule(traffic, PACKET, 1, draws(seed, 0), &[]);
+    made.unwrap().unwrap()
+}
+
+fn exponential(rate: u64, seed: u64, stream: u16) -> impl Iterator<Item = u64> {
+    let traffic = traffic(Rate::MilliPacketsPerSecond(rate * 1_000), "exponential", "");
+    let made = schedule(&traffic, PACKET, 1, draws(seed, stream), &[]);
+    made.unwrap().unwrap().map(|departure| departure.offset_ns)
 }
 
 #[test]
@@ -57,13 +77,13 @@ fn nothing_is_spaced_by_zero() {
 }
 
 #[test]
-fn mean_gap_above_the_cap_is_refused() {
-    let spacing = MeanSpacing::new(GAP_CAP_NS + 1_000_000, 1).unwrap();
-    assert!(matches!(
-        Arrival::exponential(spacing, rng(1, 1)),
-        Err(ArrivalError::TooSlow { .. })
-    ));
-    assert!(Arrival::exponential(MeanSpacing::new(GAP_CAP_NS, 1).unwrap(), rng(1, 1)).is_ok());
+fn mean_gap_that_no_law_within_the_cap_has_is_refused() {
+    let made = |milli| {
+        let slow = traffic(Rate::MilliPacketsPerSecond(milli), "exponential", "");
+        schedule(&slow, PACKET, 1, draws(1, 1), &[])
+    };
+    assert!(matches!(made(33), Err(ArrivalError::Law(_))));
+    assert!(made(34).is_ok());
 }
 
 /// Departures of a seeded flow are part of the format of a run: a change of these
@@ -92,36 +112,13 @@ fn streams_of_one_seed_differ() {
     assert_ne!(first, second);
 }
 
-/// Kolmogorov-Smirnov distance of the gaps from the exponential law. The seed is
-/// fixed, so this is a check of the arithmetic and not a gamble.
-#[test]
-fn gaps_follow_the_law() {
-    const COUNT: usize = 20_000;
-    let offsets: Vec<u64> = exponential(1000, 42, 3).take(COUNT).collect();
-    let mut gaps: Vec<f64> = std::iter::once(offsets[0])
-        .chain(offsets.windows(2).map(|pair| pair[1] - pair[0]))
-        .map(|gap_ns| gap_ns as f64 / 1e6)
-        .collect();
-    gaps.sort_by(f64::total_cmp);
-    let distance = gaps
-        .iter()
-        .enumerate()
-        .map(|(rank, gap)| ((1.0 - (-gap).exp()) - (rank as f64 + 0.5) / COUNT as f64).abs())
-        .fold(0.0, f64::max);
-    assert!(
-        distance < 1.63 / (COUNT as f64).sqrt(),
-        "KS distance {distance}"
-    );
-}
-
 #[test]
 fn drawn_gaps_stay_within_the_cap() {
-    let spacing = MeanSpacing::new(GAP_CAP_NS, 1).unwrap();
-    let law = ExponentialArrival::new(spacing, rng(9, 9)).unwrap();
+    let slow = traffic(Rate::Arrival, "exponential(mean = 60 s, cap = 20 s)", "");
     let mut last = 0;
-    for offset in law.take(1000) {
-        assert!(offset - last <= GAP_CAP_NS + 1);
-        last = offset;
+    for departure in departures(&slow, 9).take(1000) {
+        assert!(departure.offset_ns - last <= 20_000_000_001);
+        last = departure.offset_ns;
     }
 }
 

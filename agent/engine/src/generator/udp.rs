@@ -91,8 +91,8 @@ impl Generator {
             context.session.traffic(),
             stream.streams,
             draws(context, self.at),
-            sending.limits,
-            stream.most,
+            (sending.limits, stream.most),
+            &context.run.assignment.traces,
         );
         Phase::Waiting(sending, schedule)
     }

@@ -1,7 +1,7 @@
 //! A byte rate over TCP as writes of an adaptive size.
 
 use super::{Action, Limits, Pacer, Policy, Ramp, RampClock};
-use crate::arrival::{Arrival, ArrivalError, Departure, Departures, MeanSpacing};
+use crate::arrival::{ArrivalError, ConstantArrival, Departure, Departures, MeanSpacing};
 
 /// How much of a stream's schedule may wait for the socket, ns.
 ///
@@ -53,7 +53,7 @@ impl StreamPacer {
             (asked, fitting) => asked.or(fitting),
         };
         let limits = Limits { bytes, ..limits };
-        let writes = Departures::of_size(Arrival::constant(spacing), quantum);
+        let writes = Departures::of_size(ConstantArrival::new(spacing), quantum);
         Ok(Self::with_schedule(writes, bits_per_second, limits))
     }
 
@@ -64,7 +64,7 @@ impl StreamPacer {
         let quantum = ramp_quantum(least, top);
         let period_ns = u64::from(quantum).saturating_mul(8_000_000_000);
         let spacing = MeanSpacing::new(period_ns.saturating_mul(streams), ramp.top())?;
-        let writes = Departures::of_size(Arrival::constant(spacing), quantum);
+        let writes = Departures::of_size(ConstantArrival::new(spacing), quantum);
         Ok(Self::with_ramp(writes, ramp, top, limits))
     }
 

@@ -3,7 +3,7 @@ mod policies;
 use proptest::prelude::*;
 
 use super::*;
-use crate::arrival::{Arrival, Departures, Draws, MeanSpacing, Packet, schedule};
+use crate::arrival::{ConstantArrival, Departures, Draws, MeanSpacing, Packet, schedule};
 use weir_common::assignment::{RampPoint, Rate, SocketTraffic, Transport};
 use weir_common::traffic::Law;
 
@@ -22,7 +22,7 @@ fn limits(start_ns: u64) -> Limits {
 fn constant(rate: u64, bytes: u32, limits: Limits) -> Pacer<Departures> {
     let spacing = MeanSpacing::from_packet_rate(rate).unwrap();
     Pacer::new(
-        Departures::of_size(Arrival::constant(spacing), bytes),
+        Departures::of_size(ConstantArrival::new(spacing), bytes),
         20,
         limits,
         Policy::of(Pacing::KeepMean),
@@ -347,7 +347,7 @@ proptest! {
         let mut traffic = SocketTraffic::new(Transport::Udp, Rate::MilliPacketsPerSecond(2_000_000), 64);
         traffic.arrival = Law::Exponential { mean: None };
         let draws = Draws { seed, session: 1, segment: 0, stream: 0 };
-        let departures = schedule(&traffic, Packet { bytes: 64, overhead_bytes: 0 }, 1, draws);
+        let departures = schedule(&traffic, Packet { bytes: 64, overhead_bytes: 0 }, 1, draws, &[]);
         let departures = departures.unwrap().unwrap();
         let expected = departures.clone().take_while(|next| next.offset_ns < SECOND).count();
         let within = departures.take_while(|next| next.offset_ns < SECOND);
@@ -363,7 +363,7 @@ proptest! {
         prop_assume!(total >= 2 * u64::from(floor) && size >= 2 * floor);
         let spacing = MeanSpacing::from_packet_rate(1_000_000).unwrap();
         let pacer = Pacer::new(
-            Departures::of_size(Arrival::constant(spacing), size),
+            Departures::of_size(ConstantArrival::new(spacing), size),
             floor,
             Limits { bytes: Some(total), ..limits(0) },
             Policy::of(Pacing::KeepMean),

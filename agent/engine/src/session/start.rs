@@ -117,8 +117,8 @@ fn shares_thread(traffic: &SocketTraffic, streams: u64) -> bool {
             rate <= SHARED_TCP_BPS * streams && (traffic.size == 0 || rate / 8 <= writes)
         }
         (Rate::Arrival, _) => {
-            let mean = traffic.arrival.mean();
-            mean.is_some_and(|mean| mean.as_nanos() >= 1_000_000_000 / SHARED_PER_SECOND)
+            let mean_ns = traffic.arrival.mean_spacing(None, None).ok().flatten();
+            mean_ns.is_some_and(|mean_ns| mean_ns >= 1e9 / SHARED_PER_SECOND as f64)
         }
     };
     // Who spins holds a CPU.

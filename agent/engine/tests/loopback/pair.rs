@@ -198,6 +198,7 @@ pub(crate) fn assignment(sessions: Vec<SessionSpec>) -> Assignment {
         on_controller_loss: OnControllerLoss::RunToEnd,
         sessions,
         observe: Observe::default(),
+        traces: Vec::new(),
     }
 }
 

@@ -154,7 +154,7 @@ fn compare(name: &str, traffic: SocketTraffic, rounds: u32) {
             bytes: SIZE as u32,
             overhead_bytes: 0,
         };
-        let departures = schedule(&asked, packet, 1, draws).unwrap().unwrap();
+        let departures = schedule(&asked, packet, 1, draws, &[]).unwrap().unwrap();
         let offsets = departures
             .map(|departure| departure.offset_ns)
             .take_while(|offset| *offset < length_ns);

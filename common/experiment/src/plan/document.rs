@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use weir_common::record::End;
+use weir_common::traffic::Law;
 
 use super::{HostLoad, KernelLoad, Peak, Plan, PlannedFlow};
 
@@ -80,6 +81,12 @@ impl Plan {
         };
         add("rate_pps", flow.offered_pps().map(|rate| json!(rate)));
         add("size", (flow.size > 0).then(|| json!(flow.size)));
+        if let Some(session) = self.session(flow.session) {
+            let traffic = &session.traffic;
+            let arrival = Some(&traffic.arrival).filter(|law| **law != Law::Constant);
+            add("arrival", arrival.map(|law| json!(law)));
+            add("size_law", traffic.size_law.as_ref().map(|law| json!(law)));
+        }
         add("reverse_of", flow.reverse_of.map(|flow| json!(flow)));
         document
     }

@@ -49,6 +49,15 @@ impl Plan {
         sessions: Vec<SessionSpec>,
         observe: Observe,
     ) -> Assignment {
+        // Receivers draw nothing.
+        let traces = self.traces.iter().filter(|trace| {
+            let mut generators = sessions.iter().filter(|spec| spec.end == End::Tx);
+            generators.any(|spec| {
+                let Kind::Socket(traffic) = &spec.kind;
+                traffic.names(trace)
+            })
+        });
+        let traces = traces.cloned().collect();
         Assignment {
             run,
             nonce,
@@ -60,6 +69,7 @@ impl Plan {
             on_controller_loss: OnControllerLoss::RunToEnd,
             sessions,
             observe,
+            traces,
         }
     }
 

@@ -63,6 +63,13 @@ pub(super) fn build(
                             problem: format!("too little to share among {of} flows"),
                         }
                     })?;
+                    let streams = session.tags.len() as u64;
+                    let means = session.traffic.means(streams, 0, &context.campaign.traces);
+                    means.map_err(|(key, error)| PlanError::Value {
+                        set: set.set.name.clone(),
+                        key,
+                        problem: format!("`{key}`: {error}"),
+                    })?;
                     built.sessions.push(session);
                 }
             }
@@ -122,6 +129,11 @@ fn add_flows(
             length_ns,
             warmup_ns,
         });
+        let (offered_bps, offered_milli_pps) = traffic::offered(
+            &session.traffic,
+            (session.tags.len(), ipv6),
+            &context.campaign.traces,
+        );
         let asn = |agent: usize| {
             context.agents[agent]
                 .labels
@@ -149,8 +161,8 @@ fn add_flows(
             start_ns: phase.start_ns,
             length_ns,
             warmup_ns,
-            offered_bps: traffic::offered_bps(&session.traffic, ipv6),
-            offered_milli_pps: traffic::offered_milli_pps(&session.traffic, ipv6),
+            offered_bps,
+            offered_milli_pps,
             streams: streams as u16,
             size: set.traffic.size,
             rows_per_end: rows_per_end(

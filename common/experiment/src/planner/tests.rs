@@ -102,6 +102,7 @@ fn phase(name: &str, seconds: u64, pause: u64) -> Phase {
 
 fn campaign(phases: Vec<Phase>, flow_sets: Vec<FlowSet>) -> Campaign {
     Campaign {
+        traces: Vec::new(),
         name: "test".to_owned(),
         question: None,
         seed: 1,

@@ -2,14 +2,14 @@
 
 use weir_common::assignment::{RampPoint, Rate, SocketTraffic, Transport, bounds};
 use weir_common::campaign::FlowSet;
-use weir_common::traffic::{self, Law, Per, Traffic};
+use weir_common::traffic::{self, Law, Per, Trace, TraceOf, Traffic};
 use weir_common::unit::Span;
 
 use super::PlanError;
 use super::pairs::Link;
 
 /// The traffic of one session of the flow set, all its streams together.
-pub(super) fn socket_traffic(set: &FlowSet) -> Result<SocketTraffic, PlanError> {
+pub(super) fn socket_traffic(set: &FlowSet, traces: &[Trace]) -> Result<SocketTraffic, PlanError> {
     let traffic = &set.traffic;
     let value = |key, problem: String| PlanError::Value {
         set: set.name.clone(),
@@ -19,6 +19,7 @@ pub(super) fn socket_traffic(set: &FlowSet) -> Result<SocketTraffic, PlanError> 
     traffic
         .check()
         .map_err(|error| value(error.key, error.to_string()))?;
+    check_traces(traffic, traces).map_err(|(key, problem)| value(key, problem))?;
     let key = traffic.transport.as_str();
     let rate = rate(traffic).ok_or_else(|| {
         let most = "at most 10 Tbit/s or 1000 Mpkt/s, at least 1 bit/s or 0.001 pkt/s";
@@ -39,13 +40,14 @@ pub(super) fn socket_traffic(set: &FlowSet) -> Result<SocketTraffic, PlanError> 
     let ramp = ramp(traffic, times);
     let ramp =
         ramp.ok_or_else(|| value("ramp", "a rate is outside what a flow may offer".to_owned()))?;
+    let means = traffic.means(traces);
+    let means = means.map_err(|error| value(error.key, error.problem))?;
+    let size = means.bytes.map_or(0, |bytes| bytes.round() as u32);
     Ok(SocketTraffic {
         layer: traffic.layer,
         ramp,
-        arrival: match &traffic.arrival {
-            Law::Exponential { .. } => Law::Exponential { mean: None },
-            law => law.clone(),
-        },
+        arrival: traffic.arrival.clone(),
+        size_law: traffic.size_law.clone(),
         pacing: traffic.pacing,
         spin_ns: traffic.spin.as_nanos(),
         bytes: whole("bytes", traffic.bytes.map(|bytes| bytes.bytes()))?,
@@ -60,7 +62,7 @@ pub(super) fn socket_traffic(set: &FlowSet) -> Result<SocketTraffic, PlanError> 
         nodelay: traffic.nodelay,
         window: traffic.window.map(|window| window.bytes()),
         marking: traffic.marking,
-        ..SocketTraffic::new(traffic.transport, rate, traffic.packet_size().unwrap_or(0))
+        ..SocketTraffic::new(traffic.transport, rate, size)
     })
 }
 
@@ -140,20 +142,78 @@ fn rate(traffic: &Traffic) -> Option<Rate> {
             let packets = rate.millis().checked_mul(times);
             within(packets, bounds::RATE_MAX_MILLI_PPS).map(Rate::MilliPacketsPerSecond)
         }
-        traffic::Rate::Arrival => {
-            let mean = u128::from(traffic.arrival.mean()?.as_nanos()).max(1);
-            let packets = (MILLI_PER_NANO * u128::from(times) + mean / 2) / mean;
-            within(u64::try_from(packets).ok(), bounds::RATE_MAX_MILLI_PPS)
-                .map(Rate::MilliPacketsPerSecond)
-        }
+        traffic::Rate::Arrival => Some(Rate::Arrival),
     }
 }
 
-/// Thousandths of a packet per second of a spacing of 1 ns.
-const MILLI_PER_NANO: u128 = 1_000_000_000_000;
+/// Every file that a law names must be there, and its values be possible here.
+fn check_traces(traffic: &Traffic, traces: &[Trace]) -> Result<(), (&'static str, String)> {
+    let size = traffic.size_law.as_ref().and_then(Law::trace);
+    let named = [
+        (traffic.arrival.trace(), TraceOf::Arrival),
+        (size, TraceOf::Size),
+    ];
+    let values: usize = traces.iter().map(|trace| trace.values.len()).sum();
+    for (file, of) in named {
+        let Some(file) = file else { continue };
+        if values > bounds::TRACE_VALUES {
+            let most = bounds::TRACE_VALUES;
+            let problem = format!(
+                "the campaign's trace files have {values} values together, and an agent takes at most {most}: shorten them"
+            );
+            return Err((of.key(), problem));
+        }
+        let found = traces
+            .iter()
+            .find(|trace| trace.file == file && trace.of == of);
+        let trace = found.ok_or_else(|| {
+            let problem = format!("trace file `{file}` did not come with the campaign");
+            (of.key(), problem)
+        })?;
+        let least = u64::from(traffic.size_least());
+        let short = |at: &usize| of == TraceOf::Size && trace.values[*at] < least;
+        if let Some(at) = (0..trace.values.len()).find(short) {
+            let problem = format!(
+                "trace file `{file}`: value {} is {} B, and packets here have at least {least} B",
+                at + 1,
+                trace.values[at]
+            );
+            return Err((of.key(), problem));
+        }
+    }
+    Ok(())
+}
+
+/// What a session of `streams` streams offers: payload in bit/s, and for UDP thousandths of a packet per second, rounded; `None` without a
+/// schedule. Of laws it is their mean over a long time.
+pub(super) fn offered(
+    traffic: &SocketTraffic,
+    (streams, ipv6): (usize, bool),
+    traces: &[Trace],
+) -> (Option<u64>, Option<u64>) {
+    let streams = streams as u64;
+    let plain = (offered_bps(traffic, ipv6), offered_milli_pps(traffic, ipv6));
+    let exact = traffic.size_law.is_none() && traffic.arrival.duty() == Ok(1.0);
+    if traffic.rate == Rate::Max || (exact && traffic.rate != Rate::Arrival) {
+        return plain;
+    }
+    let means = traffic.means(streams, 0, traces);
+    let Ok((bytes, Some(spacing_ns))) = means.map(|means| (means.bytes, means.spacing_ns)) else {
+        // Adapted writes of TCP: their rate is known all the same.
+        let duty = traffic.arrival.duty().unwrap_or(1.0);
+        return (
+            plain.0.map(|rate| (rate as f64 * duty).round() as u64),
+            None,
+        );
+    };
+    let packets = streams as f64 * 1e9 / spacing_ns;
+    let bits = bytes.map(|bytes| (packets * bytes * 8.0).round() as u64);
+    let udp = traffic.transport == Transport::Udp;
+    (bits, udp.then_some((packets * 1e3).round() as u64))
+}
 
 /// Offered payload of a session, bit/s, rounded: the highest of its ramp; `None` for `max`.
-pub(super) fn offered_bps(traffic: &SocketTraffic, ipv6: bool) -> Option<u64> {
+fn offered_bps(traffic: &SocketTraffic, ipv6: bool) -> Option<u64> {
     let rate = u128::from(traffic.peak_rate()?);
     let (size, by) = match (traffic.rate, traffic.transport) {
         (Rate::BitsPerSecond(_), Transport::Udp) => {
@@ -168,7 +228,7 @@ pub(super) fn offered_bps(traffic: &SocketTraffic, ipv6: bool) -> Option<u64> {
 
 /// Offered packets of a UDP session, thousandths per second, rounded: the highest of its ramp; `None` for `max`
 /// and TCP.
-pub(super) fn offered_milli_pps(traffic: &SocketTraffic, ipv6: bool) -> Option<u64> {
+fn offered_milli_pps(traffic: &SocketTraffic, ipv6: bool) -> Option<u64> {
     match (traffic.transport, traffic.rate) {
         (Transport::Tcp, _) | (_, Rate::Max | Rate::Arrival) => None,
         (Transport::Udp, _) => traffic.peak_milli_pps(ipv6, 1),

@@ -20,8 +20,10 @@ pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 pub const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
 /// Largest message of a records stream, bytes.
 pub const RECORDS_MESSAGE_BYTES: usize = 256 * 1024;
-/// Largest message of a control stream, bytes: a whole snapshot.
-pub const SNAPSHOT_MESSAGE_BYTES: usize = 1024 * 1024;
+/// Largest message of a control stream, bytes: a whole snapshot, with the values of traces.
+pub const SNAPSHOT_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Largest message of an operator, bytes: a campaign with its trace files.
+pub const CAMPAIGN_MESSAGE_BYTES: usize = 40 * 1024 * 1024;
 
 /// Pings keep a silent connection honest; a peer that does not answer one is gone.
 const KEEPALIVE: Duration = Duration::from_secs(5);

@@ -144,14 +144,20 @@ pub const FLAGS: &[FlagSpec] = &[
     flag(
         Traffic,
         "size",
-        "BYTES",
-        "payload of a packet, or of one TCP write [1400, TCP: adapted]",
+        "SIZE",
+        "payload of a packet, or of one TCP write: bytes, or a law: 'normal(mean = 200, sd = 30)' [1400, TCP: adapted]",
     ),
     flag(
         Traffic,
         "arrival",
         "LAW",
-        "spacing of packets: constant, exponential [constant]",
+        "law of the spacing: exponential, 'pareto(shape = 1.5)', ... [constant]",
+    ),
+    flag(
+        Traffic,
+        "profile",
+        "NAME",
+        "size and spacing of an application: voip-g711-1, dns, quake3, ...; with --udp arrival",
     ),
     flag(
         Traffic,
@@ -416,7 +422,6 @@ pub(super) const LATER: &[&str] = &[
     "raw",
     "pcap",
     "itg",
-    "profile",
     "echo",
     "speaks",
     "log-file",

@@ -1,11 +1,11 @@
 //! The `traffic` table.
 
 use super::read::{Reader, Result, bad, cut};
-use crate::campaign::keys::{TRAFFIC, not_yet};
+use crate::campaign::keys::TRAFFIC;
 use crate::campaign::tree::Table;
 use crate::campaign::{CampaignError, ErrorKind};
 use crate::traffic::{
-    Bundles, Law, LawError, Layer, Marking, OnFull, Pacing, Per, Ramp, Rate, STREAMS_MOST,
+    Bundles, Law, Layer, Marking, OnFull, Pacing, Per, Profile, Ramp, Rate, STREAMS_MOST, SizeLaw,
     StreamEnd, Traffic, Transport,
 };
 use crate::unit::{ByteCount, Span};
@@ -14,8 +14,9 @@ pub(super) fn traffic(table: &Table) -> Result<Traffic> {
     let reader = Reader::new(table, &TRAFFIC)?;
     let (transport, rate) = transport(&reader)?;
     let mut traffic = Traffic::new(transport, rate);
-    traffic.size = size(&reader)?;
+    size(&reader, &mut traffic)?;
     traffic.arrival = arrival(&reader)?;
+    profile(&reader, &mut traffic)?;
     schedule(&reader, &mut traffic)?;
     let per = [
         ("flow", Per::Flow),
@@ -69,29 +70,27 @@ fn transport(reader: &Reader<'_>) -> Result<(Transport, Rate)> {
     }
 }
 
-/// A fixed size; a law of sizes is of a later version.
-fn size(reader: &Reader<'_>) -> Result<Option<u32>> {
-    if let Some(node) = reader.node("size") {
-        let text = node.scalar("size", "a number of bytes")?;
-        if text.contains('(') && text.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            let message = not_yet(&format!("size = \"{}\"", cut(text)));
-            return Err(CampaignError::new(
-                ErrorKind::NotAvailable,
-                &node.place,
-                message,
-            ));
-        }
-    }
-    let Some(size) = reader.quantity::<ByteCount>("size")? else {
-        return Ok(None);
+/// Sizes: a number of bytes, or a law.
+fn size(reader: &Reader<'_>, traffic: &mut Traffic) -> Result<()> {
+    let Some(node) = reader.node("size") else {
+        return Ok(());
     };
-    let size = u32::try_from(size.bytes());
-    size.map(Some).map_err(|_| {
+    let text = node.scalar("size", "a number of bytes, or a law in quotes")?;
+    if text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        let law = text.parse::<SizeLaw>();
+        let law = law.map_err(|error| bad(&node.place, format!("`size`: {error}")))?;
+        traffic.size_law = Some(law);
+        return Ok(());
+    }
+    let size = reader.quantity::<ByteCount>("size")?;
+    let size = size.map(|size| u32::try_from(size.bytes())).transpose();
+    traffic.size = size.map_err(|_| {
         bad(
-            reader.place("size"),
+            &node.place,
             "`size` is the payload of one packet in bytes, at most 65507",
         )
-    })
+    })?;
+    Ok(())
 }
 
 fn arrival(reader: &Reader<'_>) -> Result<Law> {
@@ -99,13 +98,39 @@ fn arrival(reader: &Reader<'_>) -> Result<Law> {
         return Ok(Law::default());
     };
     let text = node.scalar("arrival", "a law in quotes, such as `exponential`")?;
-    text.parse().map_err(|error: LawError| {
-        let kind = match error {
-            LawError::NotYet { .. } => ErrorKind::NotAvailable,
-            _ => ErrorKind::BadValue,
-        };
-        CampaignError::new(kind, &node.place, format!("`arrival`: {error}"))
-    })
+    let law = text.parse::<Law>();
+    law.map_err(|error| bad(&node.place, format!("`arrival`: {error}")))
+}
+
+/// A profile stands for both laws.
+fn profile(reader: &Reader<'_>, traffic: &mut Traffic) -> Result<()> {
+    let Some(profile) = reader.quantity::<Profile>("profile")? else {
+        return Ok(());
+    };
+    if let Some(key) = ["size", "arrival"]
+        .into_iter()
+        .find(|key| reader.node(key).is_some())
+    {
+        let message = format!("`profile` already says `{key}`: leave one of them out");
+        return Err(CampaignError::new(
+            ErrorKind::Conflict,
+            reader.place(key),
+            message,
+        ));
+    }
+    if traffic.rate != Rate::Arrival {
+        let key = traffic.transport.as_str();
+        let message = format!("`profile` has its own rate: write `{key} = \"arrival\"`");
+        return Err(CampaignError::new(
+            ErrorKind::Conflict,
+            reader.place(key),
+            message,
+        ));
+    }
+    traffic.arrival = profile.arrival();
+    traffic.size_law = Some(profile.size());
+    traffic.profile = Some(profile);
+    Ok(())
 }
 
 fn congestion_control(reader: &Reader<'_>) -> Result<Option<String>> {

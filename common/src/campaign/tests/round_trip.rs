@@ -3,7 +3,8 @@
 use super::*;
 use crate::selector::Glob;
 use crate::traffic::{
-    Bundles, Law, Layer, Marking, OnFull, Pacing, Per, Ramp, Rate, StreamEnd, Traffic, Transport,
+    Bundles, Law, Layer, Marking, OnFull, Pacing, Per, Profile, Ramp, Rate, StreamEnd, Traffic,
+    Transport,
 };
 use crate::unit::{BitRate, ByteCount, PacketRate, Ratio};
 use proptest::prelude::*;
@@ -58,13 +59,11 @@ fn rate() -> impl Strategy<Value = Rate> {
 }
 
 fn traffic() -> impl Strategy<Value = Traffic> {
-    let laws = prop_oneof![
-        Just(Law::Constant),
-        Just(Law::Exponential { mean: None }),
-        (1..10_000_000_000_u64).prop_map(|ns| Law::Exponential {
-            mean: Some(Span::from_nanos(ns))
-        }),
-    ];
+    let laws = (
+        prop_oneof![1 => Just(Law::Constant), 2 => crate::traffic::law::strategies::arrival()],
+        prop::option::of(crate::traffic::law::strategies::size()),
+        prop::option::weighted(0.1, profile()),
+    );
     let ends = prop_oneof![
         Just((None, None)),
         (1..1_u64 << 50).prop_map(|bytes| (Some(ByteCount::new(bytes)), None)),
@@ -81,15 +80,29 @@ fn traffic() -> impl Strategy<Value = Traffic> {
         |(
             udp,
             rate,
-            arrival,
+            (arrival, size_law, profile),
             (bytes, packets),
             (size, streams, per_stream, port),
             (cc, bound),
             sockets,
         )| {
             let transport = if udp { Transport::Udp } else { Transport::Tcp };
+            if let Some(profile) = profile {
+                return Traffic {
+                    arrival: profile.arrival(),
+                    size_law: Some(profile.size()),
+                    profile: Some(profile),
+                    ..Traffic::new(transport, Rate::Arrival)
+                };
+            }
+            // An open law needs a rate, any other one has its own.
+            let rate = match rate {
+                Rate::Bits(_) | Rate::Packets(_) if !arrival.is_open() => Rate::Arrival,
+                rate => rate,
+            };
             Traffic {
-                size,
+                size: size.filter(|_| size_law.is_none()),
+                size_law,
                 arrival,
                 per: if per_stream { Per::Stream } else { Per::Set },
                 streams,
@@ -134,6 +147,19 @@ fn traffic() -> impl Strategy<Value = Traffic> {
             ..Traffic::new(traffic.transport, Rate::Max)
         },
     })
+}
+
+fn profile() -> impl Strategy<Value = Profile> {
+    let names = [
+        "voip-g729-3-crtp-vad",
+        "voip-g711-1",
+        "dns",
+        "telnet",
+        "quake3",
+        "cs-active",
+        "cs-inactive",
+    ];
+    prop::sample::select(names.to_vec()).prop_map(|name| name.parse().unwrap())
 }
 
 /// Any of the options of sockets and schedules, whether they go together or not.
@@ -326,6 +352,7 @@ fn campaign() -> impl Strategy<Value = Campaign> {
                 text.trim().to_owned()
             };
             Campaign {
+                traces: Vec::new(),
                 question: fail.then(|| name.clone()),
                 name,
                 seed,

@@ -8,7 +8,8 @@ use std::path::Path;
 use weir_common::campaign::file::{self, FILE_MOST};
 use weir_common::campaign::flags::{self, FLAGS, OwnFlag};
 use weir_common::campaign::{Campaign, render};
-use weir_proto::controller::v1::CampaignSource;
+use weir_proto::controller::v1::{CampaignFile, CampaignSource};
+use weir_runtime::read_traces;
 
 use super::Common;
 use crate::failure::Failure;
@@ -157,7 +158,7 @@ impl Words {
         argv: Vec<String>,
     ) -> Result<CampaignSource, Failure> {
         let by_flags = self.campaign.len() > self.alone.len();
-        let (toml, file, campaign) = match (by_flags, self.alone.as_slice()) {
+        let (toml, file, mut campaign) = match (by_flags, self.alone.as_slice()) {
             (false, []) => return Err(nothing(purpose)),
             (false, [name]) => {
                 let text = read_text(name)?;
@@ -180,8 +181,23 @@ impl Words {
                 (render(&campaign), String::new(), campaign)
             }
         };
+        // Of standard input and of flags the folder is that of the command.
+        let folder = Path::new(&file).parent().unwrap_or(Path::new(""));
+        let traces = read_traces(&mut campaign, folder).map_err(|error| {
+            let cause = std::error::Error::source(&error);
+            Failure::usage(cause.map_or(error.to_string(), |cause| format!("{error}: {cause}")))
+        })?;
         self.save(&file, &campaign)?;
-        Ok(CampaignSource { toml, file, argv })
+        let files = traces.into_iter();
+        let files = files
+            .map(|(name, text)| CampaignFile { name, text })
+            .collect();
+        Ok(CampaignSource {
+            toml,
+            file,
+            argv,
+            files,
+        })
     }
 
     fn first_flag(&self) -> &str {

@@ -201,6 +201,7 @@ impl Stage<'_> {
             argv: std::env::args_os()
                 .map(|word| word.to_string_lossy().into_owned())
                 .collect(),
+            files: Vec::new(),
         };
         let request = RunRequest {
             campaign: Some(campaign),

@@ -73,6 +73,12 @@ struct Flow {
     rate_bps: Value,
     rate_pps: Option<f64>,
     size: Option<u32>,
+    /// The law of its spacing, where it is not constant.
+    #[serde(default)]
+    arrival: Option<String>,
+    /// The law of its sizes, whose mean `size` is.
+    #[serde(default)]
+    size_law: Option<String>,
     dial: Option<String>,
 }
 
@@ -229,11 +235,7 @@ fn flows(plan: &Plan, all: bool) -> Vec<String> {
             flow.rate_pps.map_or("-".to_owned(), number),
             flow.size.map_or("-".to_owned(), |size| size.to_string()),
             flow.streams.to_string(),
-            if dials {
-                "receiver dials".to_owned()
-            } else {
-                String::new()
-            },
+            notes(flow, dials),
         ]);
     }
     let mut lines = table.lines();
@@ -245,6 +247,15 @@ fn flows(plan: &Plan, all: bool) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// What of a flow is not usual.
+fn notes(flow: &Flow, dials: bool) -> String {
+    let dials = dials.then(|| "receiver dials".to_owned());
+    let arrival = flow.arrival.as_ref().map(|law| format!("arrival {law}"));
+    let size = flow.size_law.as_ref().map(|law| format!("size {law}"));
+    let notes: Vec<String> = [dials, arrival, size].into_iter().flatten().collect();
+    notes.join("; ")
 }
 
 fn hosts(plan: &Plan, all: bool) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use weir_common::assignment::Assignment;
 use weir_common::campaign::{self, Campaign};
 use weir_common::id::{AgentName, RunId};
+use weir_common::traffic::Trace;
 use weir_experiment::analysis::document::Reason;
 use weir_experiment::plan::Plan;
 use weir_experiment::planner;
@@ -18,6 +19,7 @@ use crate::run::error::RunError;
 use crate::run::floor;
 use crate::run::machine::Machine;
 use crate::run::news::News;
+use crate::run::provenance;
 use crate::store::{CampaignText, NewRun, RunPlan, RunState};
 
 impl Director {
@@ -38,7 +40,12 @@ impl Director {
         source: CampaignText,
         sharing: Sharing,
     ) -> Result<RunId, RunError> {
-        let campaign = parse(&source)?;
+        let (campaign, source) = blocking(move || {
+            let campaign = parse(&source)?;
+            let files = Vec::new();
+            Ok((campaign, CampaignText { files, ..source }))
+        })
+        .await?;
         if self.ingest.is_degraded() {
             return Err(RunError::Degraded);
         }
@@ -199,8 +206,21 @@ impl Director {
     }
 }
 
+/// Reads the campaign and the trace files that it names.
 fn parse(source: &CampaignText) -> Result<Campaign, RunError> {
-    campaign::file::parse(&source.toml, &source.file).map_err(RunError::campaign)
+    let parsed = campaign::file::parse(&source.toml, &source.file);
+    let mut campaign = parsed.map_err(RunError::campaign)?;
+    for (name, of) in campaign.trace_files() {
+        // One that did not come is missed by the planner, which knows the key and its line.
+        let Some((_, text)) = source.files.iter().find(|(file, _)| *file == name) else {
+            continue;
+        };
+        let trace = Trace::parse(&name, of, text);
+        let mut trace = trace.map_err(|error| RunError::Campaign(error.to_string()))?;
+        trace.sha256 = provenance::sha256(text.as_bytes());
+        campaign.traces.push(trace);
+    }
+    Ok(campaign)
 }
 
 /// 64 random bits.

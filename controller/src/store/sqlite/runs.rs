@@ -153,6 +153,7 @@ fn whole(row: &Row<'_>) -> rusqlite::Result<RunRow> {
                 argv: read(row, "campaign_argv_json", |json: String| {
                     serde_json::from_str(&json)
                 })?,
+                files: Vec::new(),
             },
             nonce: row.get::<_, i64>("nonce")? as u64,
             seed: row.get::<_, i64>("seed")? as u64,

@@ -17,7 +17,7 @@ use weir_common::record::{
     MoreColumns, Outages, PeerTotals, Record, Source, TcpColumns, Window,
 };
 use weir_common::stats::{Histogram, Lengths};
-use weir_common::traffic::Law;
+use weir_common::traffic::{Law, SizeLaw, Trace, TraceOf};
 
 use crate::convert::limits;
 
@@ -283,8 +283,39 @@ prop_compose! {
     }
 }
 
+fn trace() -> impl Strategy<Value = Trace> {
+    ("[a-z.]{1,9}", any::<bool>(), vec(1..65_000u64, 1..9)).prop_map(|(file, sizes, values)| {
+        Trace {
+            file,
+            of: if sizes {
+                TraceOf::Size
+            } else {
+                TraceOf::Arrival
+            },
+            values: values.into(),
+            sha256: String::new(),
+        }
+    })
+}
+
+/// Without a schedule there are no laws; with one there may be one of sizes.
+fn laws(rate: Rate, arrival: Law, sizes: bool) -> (Law, Option<SizeLaw>) {
+    if rate == Rate::Max {
+        return (Law::Constant, None);
+    }
+    let size = "uniform(min = 100, max = 320.5)".parse().expect("a law");
+    (arrival, Some(size).filter(|_| sizes))
+}
+
 pub(super) fn traffic() -> impl Strategy<Value = SocketTraffic> {
-    let arrival = prop_oneof![Just(Law::Constant), Just(Law::Exponential { mean: None })];
+    let law = |text: &str| text.parse::<Law>().expect("a law");
+    let open = [
+        "constant",
+        "exponential",
+        "normal(sd = 1 ms, cap = 1 s)",
+        "onoff(on = exponential(mean = 1 s), off = exponential(mean = 2 s))",
+    ];
+    let arrival = prop::sample::select(open.map(law).to_vec());
     let udp_rate = prop_oneof![
         Just(Rate::Max),
         (1..1u64 << 40).prop_map(Rate::BitsPerSecond),
@@ -303,18 +334,20 @@ pub(super) fn traffic() -> impl Strategy<Value = SocketTraffic> {
         of(1u64..),
         options(),
     )
-        .prop_map(
-            |(rate, arrival, size, bytes, packets, options)| SocketTraffic {
+        .prop_map(|(rate, arrival, size, bytes, packets, options)| {
+            let (arrival, size_law) = laws(rate, arrival, options.verify);
+            SocketTraffic {
                 transport: Transport::Udp,
                 rate,
                 arrival,
                 size,
+                size_law,
                 bytes,
                 packets,
                 ramp: ramp_of(rate, &options),
                 ..options
-            },
-        );
+            }
+        });
     let tcp = (
         tcp_rate,
         arrival,
@@ -324,16 +357,20 @@ pub(super) fn traffic() -> impl Strategy<Value = SocketTraffic> {
         options(),
     )
         .prop_map(
-            |(rate, arrival, size, bytes, congestion_control, options)| SocketTraffic {
-                transport: Transport::Tcp,
-                rate,
-                arrival,
-                size,
-                bytes,
-                congestion_control,
-                echo: false,
-                ramp: ramp_of(rate, &options),
-                ..options
+            |(rate, arrival, size, bytes, congestion_control, options)| {
+                let (arrival, size_law) = laws(rate, arrival, options.verify);
+                SocketTraffic {
+                    transport: Transport::Tcp,
+                    rate,
+                    arrival,
+                    size,
+                    size_law,
+                    bytes,
+                    congestion_control,
+                    echo: false,
+                    ramp: ramp_of(rate, &options),
+                    ..options
+                }
             },
         );
     prop_oneof![udp, tcp]
@@ -482,6 +519,7 @@ prop_compose! {
         loss in of(any::<u64>()),
         mut sessions in vec(spec(), 0..5),
         (links, kernel) in any::<(bool, bool)>(),
+        traces in vec(trace(), 0..3),
     ) -> Assignment {
         for (number, session) in (1..).zip(&mut sessions) {
             session.session = SessionId(number);
@@ -502,6 +540,7 @@ prop_compose! {
                 kernel,
             },
             sessions,
+            traces,
         }
     }
 }

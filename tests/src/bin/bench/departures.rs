@@ -115,7 +115,7 @@ fn drawn(rate: u32, seconds: u32) -> anyhow::Result<Figure> {
         segment: 0,
         stream: 0,
     };
-    let departures = schedule(&traffic, packet, 1, draws)?;
+    let departures = schedule(&traffic, packet, 1, draws, &[])?;
     let end_ns = u64::from(seconds) * 1_000_000_000;
     let offsets: Vec<u64> = departures
         .into_iter()

@@ -137,7 +137,9 @@ fn pacer(
         },
         overhead_bytes: 0,
     };
-    let writes = arrival::schedule(traffic, write, context.streams(), draws(context, segment))?;
+    let traces = &context.run.assignment.traces;
+    let draws = draws(context, segment);
+    let writes = arrival::schedule(traffic, write, context.streams(), draws, traces)?;
     Ok(writes.map(|writes| StreamPacer::with_schedule(writes, rate, limits)))
 }
 
@@ -173,7 +175,8 @@ fn ramped(
         rate: Rate::BitsPerSecond(ramp.top()),
         ..traffic.clone()
     };
-    let writes = arrival::schedule(&at_top, write, streams, draws(context, segment))?;
+    let traces = &context.run.assignment.traces;
+    let writes = arrival::schedule(&at_top, write, streams, draws(context, segment), traces)?;
     writes
         .map(|writes| StreamPacer::with_ramp(writes, ramp, top, limits))
         .ok_or(ArrivalError::NoRate)
@@ -182,10 +185,17 @@ fn ramped(
 /// A byte in units of bit/s and ns.
 const BYTE_AT_BPS_NS: u64 = 8_000_000_000;
 
-/// This stream's share of the session's bit rate.
+/// This stream's share of the session's bit rate, or the mean one of a law that is said of each stream.
 fn stream_rate(context: &StreamContext) -> Option<u64> {
-    match context.session.traffic().rate {
-        Rate::Max | Rate::MilliPacketsPerSecond(_) | Rate::Arrival => None,
+    let traffic = context.session.traffic();
+    match traffic.rate {
+        Rate::Max | Rate::MilliPacketsPerSecond(_) => None,
+        Rate::Arrival => {
+            // A law without a mean is refused where its schedule is made.
+            let means = traffic.means(1, 0, &context.run.assignment.traces).ok();
+            let mean = means.and_then(|means| Some(means.bytes? * 8e9 / means.spacing_ns?));
+            Some(mean.map_or(0, |rate| rate as u64))
+        }
         Rate::BitsPerSecond(rate) => {
             Some(share(Some(rate), context.stream, context.streams()).unwrap_or(rate))
         }

@@ -1,7 +1,7 @@
 //! What a segment of a stream is to send, and when.
 
 use weir_common::assignment::{Bundles, Pacing, Rate, SocketTraffic};
-use weir_common::traffic::Law;
+use weir_common::traffic::{Law, Trace};
 use weir_wire::probe_header::{LENGTH, SHORT_LENGTH};
 
 use crate::arrival::{self, ArrivalError, Departures, Draws, Packet};
@@ -50,15 +50,15 @@ impl Schedule {
         traffic: &SocketTraffic,
         streams: Streams,
         draws: Draws,
-        limits: Limits,
-        most: u32,
+        (limits, most): (Limits, u32),
+        traces: &[Trace],
     ) -> Self {
-        let floor = if traffic.size as usize >= LENGTH {
+        let floor = if traffic.size as usize >= LENGTH && traffic.size_law.is_none() {
             LENGTH as u32
         } else {
-            SHORT_LENGTH as u32
+            traffic.size_least().max(SHORT_LENGTH as u32)
         };
-        match departures(traffic, streams, draws) {
+        match departures(traffic, streams, draws, traces) {
             Ok(Some(timed)) => {
                 let planned = planned(traffic, streams, draws, limits);
                 let limits = Limits {
@@ -86,13 +86,14 @@ fn departures(
     traffic: &SocketTraffic,
     streams: Streams,
     draws: Draws,
+    traces: &[Trace],
 ) -> Result<Option<Timed>, ArrivalError> {
     let packet = Packet {
         bytes: traffic.size,
         overhead_bytes: counted_bytes(traffic, streams) - traffic.size,
     };
     let Some(ramp) = ramp(traffic) else {
-        let departures = arrival::schedule(traffic, packet, streams.count, draws)?;
+        let departures = arrival::schedule(traffic, packet, streams.count, draws, traces)?;
         return Ok(departures.map(|departures| Timed {
             departures,
             clock: None,
@@ -107,7 +108,7 @@ fn departures(
         ramp: Vec::new(),
         ..traffic.clone()
     };
-    let departures = arrival::schedule(&steady, packet, streams.count, draws)?;
+    let departures = arrival::schedule(&steady, packet, streams.count, draws, traces)?;
     Ok(departures.map(|departures| Timed {
         departures,
         clock: Some(RampClock::new(ramp)),
@@ -131,6 +132,8 @@ fn counted_bytes(traffic: &SocketTraffic, streams: Streams) -> u32 {
 fn planned(traffic: &SocketTraffic, streams: Streams, draws: Draws, limits: Limits) -> Option<u64> {
     let (rate, unit) = match traffic.rate {
         Rate::Max | Rate::Arrival => return None,
+        // So many bits are so many packets only where each has the same size.
+        Rate::BitsPerSecond(_) if traffic.size_law.is_some() => return None,
         Rate::BitsPerSecond(rate) => {
             let counted = u64::from(counted_bytes(traffic, streams));
             (rate, counted * 8_000_000_000)
@@ -151,6 +154,8 @@ pub(super) fn bundle_most(traffic: &SocketTraffic, streams: Streams) -> u32 {
     match traffic.bundles {
         // Packets that leave together are closer than any gap.
         _ if paced && traffic.pacing == Pacing::KeepGap => 1,
+        // A bundle holds packets of one size.
+        _ if traffic.size_law.is_some() => 1,
         Bundles::Off => 1,
         Bundles::On => most,
         Bundles::Auto {
@@ -190,7 +195,7 @@ mod tests {
                 segment: 0,
                 stream,
             };
-            let schedule = Schedule::new(traffic, streams(count), draws, limits, 1);
+            let schedule = Schedule::new(traffic, streams(count), draws, (limits, 1), &[]);
             let Schedule::Paced(mut pacer) = schedule else {
                 panic!("a schedule")
             };
@@ -244,7 +249,7 @@ mod tests {
                 segment: 0,
                 stream: 0,
             };
-            let mut timed = departures(&traffic, session, draws).unwrap().unwrap();
+            let mut timed = departures(&traffic, session, draws, &[]).unwrap().unwrap();
             let tenth = timed.nth(10).unwrap().offset_ns as f64 / 10.0;
             assert!(
                 (tenth - bytes * 8_000.0).abs() < 1.0,

@@ -10,7 +10,7 @@ use crate::socket::{Refusal, SendOutcome, UdpSocket};
 pub(super) struct Sender {
     pub(super) socket: UdpSocket,
     tag: u32,
-    /// Room for a whole bundle.
+    /// Room for a whole bundle, or for the largest packet so far.
     payload: Vec<u8>,
     /// The number of the next packet.
     pub(super) sequence: u64,
@@ -50,9 +50,19 @@ impl Sender {
             send_ns: Some(now_ns),
         };
         let bytes = bytes as usize;
+        if (place + 1) * bytes > self.payload.len() {
+            self.grow_payload((place + 1) * bytes);
+        }
         header
             .encode(&mut self.payload[place * bytes..(place + 1) * bytes])
             .expect("sizes are at least 12, cohorts below 128, 2^56 packets are not sent");
+    }
+
+    /// Room for a packet larger than any before it, of a law of sizes: seldom, since the
+    /// room doubles.
+    #[cold]
+    fn grow_payload(&mut self, bytes: usize) {
+        self.payload = payload(bytes.next_power_of_two());
     }
 
     /// Sends `packets` stamped packets of `bytes` each; `None` if they are more than

@@ -4,7 +4,7 @@ use super::*;
 
 fn paced(rate: u64, seconds: u64, policy: Policy, most: u32) -> Pacer<Departures> {
     let spacing = MeanSpacing::from_packet_rate(rate).unwrap();
-    let departures = Departures::of_size(Arrival::constant(spacing), 100);
+    let departures = Departures::of_size(ConstantArrival::new(spacing), 100);
     let limits = Limits {
         duration_ns: Some(seconds * SECOND),
         ..limits(0)
@@ -84,7 +84,7 @@ fn a_trimmed_packet_is_in_no_bundle() {
         bytes: Some(1_030),
         ..limits(0)
     };
-    let departures = Departures::of_size(Arrival::constant(spacing), 100);
+    let departures = Departures::of_size(ConstantArrival::new(spacing), 100);
     let mean = Policy::of(Pacing::KeepMean);
     let (sent, _) = drive_bundles(Pacer::with_bundles(departures, 20, limits, mean, 64), |_| 0);
     let sizes: Vec<Vec<u32>> = sent
@@ -129,7 +129,7 @@ fn a_ramp_meets_its_planned_total() {
     assert_eq!(planned, 5_000 + 500);
     let spacing = MeanSpacing::from_packet_rate(ramp.top()).unwrap();
     let mut clock = RampClock::new(ramp);
-    let departures = Departures::of_size(Arrival::constant(spacing), 64).map(move |mut next| {
+    let departures = Departures::of_size(ConstantArrival::new(spacing), 64).map(move |mut next| {
         next.offset_ns = clock.due_ns(next.offset_ns);
         next
     });
@@ -172,7 +172,7 @@ proptest! {
     ) {
         let limits = Limits { packets: Some(20_000), ..limits(0) };
         let spacing = MeanSpacing::from_packet_rate(rate).unwrap();
-        let departures = Departures::of_size(Arrival::constant(spacing), 100);
+        let departures = Departures::of_size(ConstantArrival::new(spacing), 100);
         let pacer =
             Pacer::with_bundles(departures, 20, limits, Policy::of(Pacing::KeepMean), most);
         let (sent, behind) = drive_bundles(pacer, |wait| stalls[wait % stalls.len()]);
