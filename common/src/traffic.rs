@@ -230,78 +230,11 @@ impl Traffic {
     /// Options that only one transport has, and their bounds.
     fn check_sockets(&self) -> Result<(), TrafficError> {
         let fail = |key, problem: String| Err(TrafficError { key, problem });
-        let (tcp, udp) = (
-            self.transport == Transport::Tcp,
-            self.transport == Transport::Udp,
-        );
-        let wrong = [
-            (
-                udp && self.cc.is_some(),
-                "cc",
-                "is a congestion control, which only tcp has",
-            ),
-            (
-                udp && self.mss.is_some(),
-                "mss",
-                "is for tcp: the packets of udp have `size`",
-            ),
-            (
-                udp && self.nodelay,
-                "nodelay",
-                "is for tcp: udp never waits to fill a packet",
-            ),
-            (
-                udp && self.end != StreamEnd::default(),
-                "end",
-                "is for tcp: udp has nothing to drain",
-            ),
-            (
-                udp && self.verify,
-                "verify",
-                "is for tcp: the payload of udp is not compared",
-            ),
-            (
-                tcp && self.pacing != Pacing::default(),
-                "pacing",
-                "is for udp: tcp always catches up, within a second",
-            ),
-            (
-                tcp && !self.spin.is_zero(),
-                "spin",
-                "is for udp: writes of tcp leave when its windows let them",
-            ),
-            (
-                tcp && self.packets.is_some(),
-                "packets",
-                "is for udp: tcp has no packets of its own, use `bytes`",
-            ),
-            (
-                tcp && self.echo,
-                "echo",
-                "is for udp: tcp measures round-trip times by itself",
-            ),
-            (
-                tcp && self.gso.is_some(),
-                "gso",
-                "is for udp: tcp segments by itself",
-            ),
-            (
-                tcp && self.on_full != OnFull::default(),
-                "on_full",
-                "is for udp: tcp always waits for room",
-            ),
-            (
-                tcp && self.layer != Layer::Payload,
-                "layer",
-                "is for udp: tcp makes its packets by itself",
-            ),
-            (
-                tcp && self.marking.ecn.is_some(),
-                "ecn",
-                "is for udp: tcp negotiates ECN by itself (sysctl net.ipv4.tcp_ecn)",
-            ),
-        ];
-        if let Some((_, key, problem)) = wrong.into_iter().find(|(holds, ..)| *holds) {
+        let misplaced = match self.transport {
+            Transport::Udp => self.only_tcp(),
+            Transport::Tcp => self.only_udp(),
+        };
+        if let Some((key, problem)) = misplaced {
             return fail(key, format!("`{key}` {problem}"));
         }
         self.check_echo()?;
@@ -321,6 +254,87 @@ impl Traffic {
             return fail("window", "`window` is 2 KiB to 1 GiB".to_owned());
         }
         Ok(())
+    }
+
+    /// The first key that only TCP has, and why.
+    fn only_tcp(&self) -> Option<(&'static str, &'static str)> {
+        let keys = [
+            (
+                self.cc.is_some(),
+                "cc",
+                "is a congestion control, which only tcp has",
+            ),
+            (
+                self.mss.is_some(),
+                "mss",
+                "is for tcp: the packets of udp have `size`",
+            ),
+            (
+                self.nodelay,
+                "nodelay",
+                "is for tcp: udp never waits to fill a packet",
+            ),
+            (
+                self.end != StreamEnd::default(),
+                "end",
+                "is for tcp: udp has nothing to drain",
+            ),
+            (
+                self.verify,
+                "verify",
+                "is for tcp: the payload of udp is not compared",
+            ),
+        ];
+        let found = keys.into_iter().find(|(given, ..)| *given);
+        found.map(|(_, key, problem)| (key, problem))
+    }
+
+    /// The first key that only UDP has, and why.
+    fn only_udp(&self) -> Option<(&'static str, &'static str)> {
+        let keys = [
+            (
+                self.pacing != Pacing::default(),
+                "pacing",
+                "is for udp: tcp always catches up, within a second",
+            ),
+            (
+                !self.spin.is_zero(),
+                "spin",
+                "is for udp: writes of tcp leave when its windows let them",
+            ),
+            (
+                self.packets.is_some(),
+                "packets",
+                "is for udp: tcp has no packets of its own, use `bytes`",
+            ),
+            (
+                self.echo,
+                "echo",
+                "is for udp: tcp measures round-trip times by itself",
+            ),
+            (
+                self.gso.is_some(),
+                "gso",
+                "is for udp: tcp segments by itself",
+            ),
+            (
+                self.on_full != OnFull::default(),
+                "on_full",
+                "is for udp: tcp always waits for room",
+            ),
+            (
+                self.layer != Layer::Payload,
+                "layer",
+                "is for udp: tcp makes its packets by itself",
+            ),
+            (
+                self.marking.ecn.is_some(),
+                "ecn",
+                "is for udp: tcp negotiates ECN by itself (sysctl net.ipv4.tcp_ecn)",
+            ),
+        ];
+        let found = keys.into_iter().find(|(given, ..)| *given);
+        found.map(|(_, key, problem)| (key, problem))
     }
 
     /// Echo needs a rate and room for the time of sending.

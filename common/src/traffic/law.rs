@@ -193,7 +193,7 @@ pub enum LawError {
         /// The parameter.
         key: &'static str,
         /// What is wrong with it.
-        problem: NumberError,
+        problem: Box<NumberError>,
     },
     /// A parameter outside its range.
     #[error("`{key}` of `{law}` {problem}")]

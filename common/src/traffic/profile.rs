@@ -274,6 +274,6 @@ mod tests {
         assert!((size("cs-active") - (0.3732 * 34.84 + 0.6268 * 49.49)).abs() < 1e-3);
         let gap_ms = |profile: Profile| profile.arrival().conditioned(None).unwrap().mean / 1e6;
         assert!((gap_ms(Profile::Quake3) - (0.6 * 4.29 + 0.4 * 10.75)).abs() < 1e-9);
-        assert!((gap_ms(Profile::Dns) - 1785.714_286).abs() < 1e-6);
+        assert!((gap_ms(Profile::Dns) - 1_785.714_286).abs() < 1e-6);
     }
 }

@@ -158,13 +158,13 @@ mod tests {
 
     /// What a thread went through.
     #[derive(Debug, Default)]
-    struct Run {
+    struct Tally {
         lateness_ns: Vec<u64>,
         spun_ns: u64,
         length_ns: u64,
     }
 
-    impl Run {
+    impl Tally {
         fn median_ns(&self) -> u64 {
             let mut lateness = self.lateness_ns.clone();
             lateness.sort_unstable();
@@ -178,9 +178,14 @@ mod tests {
 
     /// Waits for `count` departures `gap_ns` apart on a virtual clock whose
     /// wake-ups are late by `latency`; a departure takes 3 us of work.
-    fn run(precision: Precision, gap_ns: u64, count: u64, mut latency: impl FnMut() -> u64) -> Run {
+    fn run(
+        precision: Precision,
+        gap_ns: u64,
+        count: u64,
+        mut latency: impl FnMut() -> u64,
+    ) -> Tally {
         let mut early = EarlyWake::new(precision);
-        let (mut run, mut now) = (Run::default(), 0);
+        let (mut run, mut now) = (Tally::default(), 0);
         for due in (1..=count).map(|n| n * gap_ns) {
             loop {
                 match early.approach(now, due) {

@@ -8,7 +8,6 @@ mod options;
 mod pair;
 mod rates;
 mod sending;
-mod spacing;
 
 mod tcp;
 mod udp;

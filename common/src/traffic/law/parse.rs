@@ -304,7 +304,7 @@ where
     text.trim().parse::<T>().map_err(|error| LawError::Value {
         law,
         key,
-        problem: error.into(),
+        problem: Box::new(error.into()),
     })
 }
 

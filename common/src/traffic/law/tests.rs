@@ -178,18 +178,20 @@ fn conditioned_means() {
         "normal(mean = 0 s, sd = 1 ms)",
         1e6 * (2.0 / std::f64::consts::PI).sqrt(),
     );
-    let (a, s, c) = (1.5_f64, 1e6_f64, 60e9_f64);
-    let pareto =
-        a * s.powf(a) * (c.powf(1.0 - a) - s.powf(1.0 - a)) / (1.0 - a) / (1.0 - (s / c).powf(a));
+    let (shape, scale, cap) = (1.5_f64, 1e6_f64, 60e9_f64);
+    let pareto = shape * scale.powf(shape) * (cap.powf(1.0 - shape) - scale.powf(1.0 - shape))
+        / (1.0 - shape)
+        / (1.0 - (scale / cap).powf(shape));
     near("pareto(shape = 1.5, scale = 1 ms)", pareto);
     near(
         "pareto(shape = 1, scale = 1 ms)",
-        s * (c / s).ln() / (1.0 - s / c),
+        scale * (cap / scale).ln() / (1.0 - scale / cap),
     );
     // Cauchy on [0, c]: location + scale ln((1 + v^2) / (1 + u^2)) / 2 / (atan v - atan u).
-    let (l, s) = (10e6_f64, 1e6_f64);
-    let (u, v) = (-l / s, (c - l) / s);
-    let cauchy = l + s * ((1.0 + v * v) / (1.0 + u * u)).ln() / 2.0 / (v.atan() - u.atan());
+    let (location, scale) = (10e6_f64, 1e6_f64);
+    let (u, v) = (-location / scale, (cap - location) / scale);
+    let cauchy =
+        location + scale * ((1.0 + v * v) / (1.0 + u * u)).ln() / 2.0 / (v.atan() - u.atan());
     near("cauchy(location = 10 ms, scale = 1 ms)", cauchy);
     near("student(location = 10 ms, scale = 1 ms, nu = 1)", cauchy);
     let mass = of("cauchy(location = 10 ms, scale = 1 ms)").mass;
@@ -204,7 +206,7 @@ fn conditioned_means() {
     let moment = 1.0 / (2.0 + u * u).sqrt() - 1.0 / (2.0 + v * v).sqrt();
     near(
         "student(location = 10 ms, scale = 1 ms, nu = 2)",
-        l + s * moment / (f(v) - f(u)),
+        location + scale * moment / (f(v) - f(u)),
     );
     let size: SizeLaw = "poisson(mean = 200)".parse().unwrap();
     let found = size.conditioned(12).unwrap();
