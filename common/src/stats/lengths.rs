@@ -87,7 +87,9 @@ mod tests {
         ) {
             let of = |all: &[u64]| {
                 let mut lengths = Lengths::default();
-                all.iter().for_each(|length| lengths.record(*length));
+                for length in all {
+                    lengths.record(*length);
+                }
                 lengths
             };
             let mut merged = of(&first);

@@ -30,6 +30,7 @@ fn plan() -> Plan {
         records_at_most: false,
         load: weir_experiment::plan::Load::default(),
         warnings: Vec::new(),
+        traces: Vec::new(),
     }
 }
 

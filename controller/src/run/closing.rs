@@ -68,7 +68,9 @@ pub(super) fn result(
 fn surroundings(store: &dyn Store, run: RunId, plan: &Plan) -> Result<Surroundings, StoreError> {
     let mut surroundings = Surroundings::new(plan);
     store.kernels(run, &mut |rows| {
-        rows.iter().for_each(|row| surroundings.kernel_row(row));
+        for row in rows {
+            surroundings.kernel_row(&row);
+        }
         ControlFlow::Continue(())
     })?;
     store.links(run, &mut |rows| {

@@ -159,14 +159,15 @@ mod tests {
     /// What a thread went through.
     #[derive(Debug, Default)]
     struct Tally {
-        lateness_ns: Vec<u64>,
+        /// Of each departure, ns.
+        lateness: Vec<u64>,
         spun_ns: u64,
         length_ns: u64,
     }
 
     impl Tally {
         fn median_ns(&self) -> u64 {
-            let mut lateness = self.lateness_ns.clone();
+            let mut lateness = self.lateness.clone();
             lateness.sort_unstable();
             lateness[lateness.len() / 2]
         }
@@ -202,7 +203,7 @@ mod tests {
                     }
                 }
             }
-            run.lateness_ns.push(now - due);
+            run.lateness.push(now - due);
             now += 3_000;
         }
         run.length_ns = now;
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn a_plain_sleep_is_late_by_the_latency() {
         let run = run(Precision::Sleep, 1_000_000, 1_000, || 50_000);
-        assert!(run.lateness_ns.iter().all(|ns| *ns == 50_000));
+        assert!(run.lateness.iter().all(|ns| *ns == 50_000));
         assert_eq!(run.spun_ns, 0);
     }
 
@@ -265,10 +266,7 @@ mod tests {
             if count < 2_000 { 60_000 } else { 150_000 }
         });
         let late = |range: std::ops::Range<usize>| {
-            run.lateness_ns[range]
-                .iter()
-                .filter(|ns| **ns > 1_000)
-                .count()
+            run.lateness[range].iter().filter(|ns| **ns > 1_000).count()
         };
         assert!(late(500..1_900) < 20, "{}", late(500..1_900));
         assert!(late(2_300..4_000) < 20, "{}", late(2_300..4_000));

@@ -138,15 +138,19 @@ fn traffic() -> impl Strategy<Value = Traffic> {
             }
         },
     );
-    // What does not go together falls back to plain traffic, so that few cases are thrown away.
-    made.prop_map(|traffic| match traffic.check() {
+    made.prop_map(or_plain)
+}
+
+/// What does not go together falls back to plain traffic, so that few cases are thrown away.
+fn or_plain(traffic: Traffic) -> Traffic {
+    match traffic.check() {
         Ok(()) => traffic,
         Err(_) => Traffic {
             size: traffic.size,
             port: traffic.port,
             ..Traffic::new(traffic.transport, Rate::Max)
         },
-    })
+    }
 }
 
 fn profile() -> impl Strategy<Value = Profile> {

@@ -112,6 +112,10 @@ fn wrong_laws_are_refused_with_what_is_right() {
         let error = error(text);
         assert!(error.contains(part), "{text}: {error}");
     }
+}
+
+#[test]
+fn wrong_sizes_and_monsters_are_refused() {
     for (text, part) in [
         (
             "normal(sd = 3)",

@@ -146,7 +146,9 @@ fn lengths() -> impl Strategy<Value = Lengths> {
     let runs = vec(1u64..1 << 40, 0..20);
     runs.prop_map(|runs| {
         let mut lengths = Lengths::default();
-        runs.into_iter().for_each(|run| lengths.record(run));
+        for run in runs {
+            lengths.record(run);
+        }
         lengths
     })
 }

@@ -44,7 +44,9 @@ that = "probe.loss <= 1%"
     rx(&mut flow).window.loss_burst_max = Some(300);
     let lengths = |all: &[u64]| {
         let mut lengths = Lengths::default();
-        all.iter().for_each(|length| lengths.record(*length));
+        for length in all {
+            lengths.record(*length);
+        }
         Some(lengths)
     };
     rx(&mut flow).window.loss_burst_lengths = lengths(&[200, 300]);
