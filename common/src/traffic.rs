@@ -279,11 +279,6 @@ impl Traffic {
                 "end",
                 "is for tcp: udp has nothing to drain",
             ),
-            (
-                self.verify,
-                "verify",
-                "is for tcp: the payload of udp is not compared",
-            ),
         ];
         let found = keys.into_iter().find(|(given, ..)| *given);
         found.map(|(_, key, problem)| (key, problem))

@@ -29,6 +29,8 @@ struct SegmentEnd {
     egress_packets: u64,
     warnings: Vec<&'static str>,
     frozen_ns: u64,
+    /// Replies of the measured window that came back, of an echo flow.
+    echo_packets: Option<u64>,
 }
 
 /// Says over the link what was sent, and closes the segment of this stream.
@@ -76,6 +78,7 @@ fn close_said_segment(
     closed.frozen_ns = end.frozen_ns;
     closed.warnings = end.warnings;
     closed.control_packets = control_packets;
+    closed.echo_packets = end.echo_packets;
     closed.path = path;
     context.close(at, closed);
 }

@@ -29,6 +29,7 @@ const SEQUENCE_BITS: u32 = 56;
 const CONTROL: u8 = 0x80;
 const HELLO: u8 = CONTROL;
 const HELLO_ACK: u8 = CONTROL | 1;
+const ECHO: u8 = CONTROL | 2;
 
 /// What a datagram is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub enum ProbeKind {
     Hello,
     /// The receiver's answer, with the sequence of the hello it answers.
     HelloAck,
+    /// A packet that the receiver sent back, with the sequence and the send time
+    /// of the one it answers.
+    Echo,
 }
 
 /// The head of a datagram.
@@ -131,6 +135,7 @@ impl ProbeKind {
             Self::Data { cohort } => Ok(cohort),
             Self::Hello => Ok(HELLO),
             Self::HelloAck => Ok(HELLO_ACK),
+            Self::Echo => Ok(ECHO),
         }
     }
 
@@ -140,6 +145,7 @@ impl ProbeKind {
             cohort if cohort <= MAX_COHORT => Ok(Self::Data { cohort }),
             HELLO => Ok(Self::Hello),
             HELLO_ACK => Ok(Self::HelloAck),
+            ECHO => Ok(Self::Echo),
             other => Err(ProbeHeaderError::UnknownKind(other)),
         }
     }
@@ -208,6 +214,7 @@ mod tests {
             (0..=MAX_COHORT).prop_map(|cohort| ProbeKind::Data { cohort }),
             Just(ProbeKind::Hello),
             Just(ProbeKind::HelloAck),
+            Just(ProbeKind::Echo),
         ]
     }
 

@@ -1,8 +1,10 @@
 //! UDP: one connected socket, open loop unless asked to wait: a send never waits,
 //! and what became of every packet is counted.
 //!
-//! Metrics: offered, tx (with egress), behind, blocked, refused, lateness.
+//! Metrics: offered, tx (with egress), behind, blocked, refused, lateness; round-trip
+//! times by echo.
 
+mod replies;
 mod schedule;
 mod segment;
 mod sender;
@@ -12,11 +14,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use weir_common::assignment::{OnFull, Rate, Segment, SocketTraffic};
 use weir_common::record::{DataPath, Ending};
 
+use self::replies::{Replies, Trailing};
 use self::schedule::{Schedule, Streams, Timed, bundle_most};
 use self::segment::Sending;
 use self::sender::{Sender, refusal_code};
-use super::{SegmentEnd, close_segment, draws, pacing_name, rng_name};
+use super::{SegmentEnd, close_segment, draws, pacing_name, rng_name, say_final};
 use crate::drive::{self, Next, Scratch};
+use crate::meter::flow::Row;
 use crate::meter::host::HostMeter;
 use crate::meter::sending::{Fate, RowEnd};
 use crate::pacer::{Action, AllOut, AllOutAction, Departure, Pacer, Precision};
@@ -31,6 +35,8 @@ pub(crate) struct Generator {
     /// The segment under way.
     at: usize,
     phase: Phase,
+    /// Of an echo flow.
+    replies: Option<Replies>,
 }
 
 /// Where the segment under way stands.
@@ -74,7 +80,10 @@ impl Generator {
             full_ns: None,
             held_until_ns: 0,
         };
+        let context = &stream.context;
+        let echo = context.session.traffic().echo;
         Self {
+            replies: echo.then(|| Replies::new(context)),
             stream,
             setup_us,
             control_packets,
@@ -109,7 +118,7 @@ impl Generator {
     fn close(&mut self, mut sending: Sending, segment: Segment, problem: Option<String>) {
         let control = self.control();
         let stream = &mut self.stream;
-        let end = stream.finish(&mut sending, segment, problem);
+        let (end, row) = stream.finish(&mut sending, segment, problem);
         let traffic = stream.context.session.traffic();
         let (call, gso) = if sending.bundled {
             ("gso", "on")
@@ -127,17 +136,63 @@ impl Generator {
             rng: rng_name(&stream.context),
             ..DataPath::default()
         };
-        let Sending { meter, cohorts, .. } = &sending;
-        let context = &stream.context;
-        close_segment(context, self.at, meter, end, *cohorts, path, Some(control));
+        let (context, at) = (&stream.context, self.at);
         self.at += 1;
+        if let Some(replies) = &mut self.replies {
+            say_final(context, at, &end, sending.cohorts);
+            replies.trail(Trailing {
+                at,
+                row,
+                meter: sending.meter,
+                cohorts: sending.cohorts,
+                returned: sending.returned,
+                end,
+                path,
+                control_packets: control,
+            });
+            return;
+        }
+        if let Some(row) = row {
+            context.session.flows[at].row(context.stream, row);
+        }
+        let Sending { meter, cohorts, .. } = &sending;
+        close_segment(context, at, meter, end, *cohorts, path, Some(control));
+    }
+
+    /// Reads replies, if there may be any and it is time.
+    fn read_replies(&mut self, now_ns: u64, scratch: &mut Scratch) {
+        let Some(replies) = &mut self.replies else {
+            return;
+        };
+        let context = &self.stream.context;
+        let segment = context.segments().get(self.at);
+        let sending = match &mut self.phase {
+            Phase::Sending(sending, _) => Some(sending),
+            _ => None,
+        };
+        let from_t0_ns = now_ns.saturating_sub(context.t0_ns);
+        let row_over = sending
+            .as_ref()
+            .is_some_and(|sending| from_t0_ns >= sending.cut_ns);
+        let over = segment.is_none_or(|segment| from_t0_ns >= segment.end_ns());
+        if row_over || over || replies.are_due(now_ns) {
+            replies.read(context, &self.stream.sender.socket, sending, scratch);
+        }
+    }
+
+    /// Until the last replies of a segment have come, or `until_ns`.
+    fn await_replies(&self, until_ns: u64) -> Option<Next> {
+        let replies = self.replies.as_ref()?;
+        let deadline_ns = replies.deadline_ns(&self.stream.context)?;
+        Some(Next::Readable(deadline_ns.min(until_ns)))
     }
 }
 
 impl drive::Stream for Generator {
-    fn step(&mut self, now_ns: u64, _scratch: &mut Scratch) -> Next {
+    fn step(&mut self, now_ns: u64, scratch: &mut Scratch) -> Next {
+        self.read_replies(now_ns, scratch);
         let Some(segment) = self.stream.context.segments().get(self.at).copied() else {
-            return Next::Done;
+            return self.await_replies(u64::MAX).unwrap_or(Next::Done);
         };
         let stopped = self.stream.context.run.is_stopped();
         match &mut self.phase {
@@ -146,7 +201,8 @@ impl drive::Stream for Generator {
                 Next::Again
             }
             Phase::Waiting(sending, _) if now_ns < sending.limits.start_ns && !stopped => {
-                Next::At(sending.limits.start_ns)
+                let start_ns = sending.limits.start_ns;
+                self.await_replies(start_ns).unwrap_or(Next::At(start_ns))
             }
             Phase::Waiting(..) => {
                 // The host's figures between segments belong to no row.
@@ -417,12 +473,13 @@ impl Stream {
         self.context.session.flows[segment].row(self.context.stream, row);
     }
 
+    /// Ends the segment: how it ended, and its last row.
     fn finish(
         &mut self,
         sending: &mut Sending,
         segment: Segment,
         problem: Option<String>,
-    ) -> SegmentEnd {
+    ) -> (SegmentEnd, Option<Row>) {
         let now_ns = self.context.now_ns();
         let before_end = self.context.run.is_stopped() || sending.is_used_up();
         let ended_ns = if before_end {
@@ -430,14 +487,13 @@ impl Stream {
         } else {
             segment.end_ns()
         };
+        let mut row = None;
         if ended_ns > segment.start_ns {
             while sending.cut_ns <= ended_ns {
                 self.cut(sending);
             }
             let end = self.row_end();
-            let row = sending.meter.finish(ended_ns, end);
-            let at = usize::from(sending.cohorts[0].cohort >> 1);
-            self.context.session.flows[at].row(self.context.stream, row);
+            row = Some(sending.meter.finish(ended_ns, end));
         }
         // Queued ICMP errors fill the receive account; nothing else reads them.
         let _icmp = self.sender.socket.take_errors();
@@ -454,13 +510,15 @@ impl Stream {
             None if ended_ns < segment.end_ns() && !sending.is_used_up() => self.context.ending(),
             None => Ending::Completed,
         };
-        SegmentEnd {
+        let end = SegmentEnd {
             ended_ns,
             ending,
             egress_packets: sending.egress_packets,
             warnings,
             frozen_ns: self.host.take_frozen_ns(),
-        }
+            echo_packets: None,
+        };
+        (end, row)
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) struct SendMeter {
     row: Building,
     window: Tally,
     first_packet_ns: Option<u64>,
+    /// The receiver sends packets back.
+    echo: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,6 +64,8 @@ struct Building {
     lateness: Histogram,
     blocked_ns: u64,
     control_packets: u64,
+    rtt: Histogram,
+    replies: u64,
 }
 
 /// What is read at the end of a row.
@@ -83,7 +87,19 @@ impl SendMeter {
             row: Building::default(),
             window: Tally::default(),
             first_packet_ns: None,
+            echo: false,
         }
+    }
+
+    /// Rows tell how many replies came back.
+    pub(crate) fn expect_replies(&mut self) {
+        self.echo = true;
+    }
+
+    /// A reply came back after so long.
+    pub(crate) fn reply(&mut self, rtt_ns: u64) {
+        self.row.rtt.record(rtt_ns);
+        self.row.replies += 1;
     }
 
     /// End of the current row.
@@ -166,19 +182,20 @@ impl SendMeter {
 
     fn build(&mut self, span: Span, end: RowEnd) -> Row {
         let row = std::mem::take(&mut self.row);
-        let delay = end.rtt_ns.map(|rtt_ns| {
-            let mut rtt = Histogram::new();
+        let mut rtt = row.rtt;
+        if let Some(rtt_ns) = end.rtt_ns {
             rtt.record(rtt_ns);
-            DelayColumns {
-                rtt: Some(rtt),
-                ..DelayColumns::default()
-            }
+        }
+        let delay = (!rtt.is_empty()).then(|| DelayColumns {
+            rtt: Some(rtt),
+            ..DelayColumns::default()
         });
         let more = MoreColumns {
             lateness: (!row.lateness.is_empty()).then_some(row.lateness),
             blocked_us: Some(row.blocked_ns / 1000),
             control_packets: (row.control_packets > 0).then_some(row.control_packets),
             sndbuf_bytes: end.sndbuf_bytes,
+            echo_packets: self.echo.then_some(row.replies),
             cpu_us: Some(end.host.cpu_ns / 1000),
             runq_wait_us: end.host.runq_wait_ns.map(|ns| ns / 1000),
             ..MoreColumns::default()

@@ -1,22 +1,22 @@
 //! UDP: one connected socket of its own, many datagrams a call, kernel stamps
 //! brought to the host's monotonic clock.
 //!
-//! Metrics: received, lost, late, duplicate, reordered, socket drops, delay,
-//! jitter, TTL, CE.
+//! Metrics: received, lost, late, duplicate, reordered, outages, socket drops, delay,
+//! jitter, TTL, DSCP, CE, corrupt packets. Sends packets back, if asked to.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use weir_common::record::{DataPath, Ending, Flags};
 use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind};
 
 use super::{Finals, LOOK_EVERY_NS, LOOK_SOON_NS, give_out};
-use crate::clock::RealtimeOffset;
 use crate::drive::{self, Next, Scratch};
 use crate::meter::datagrams::{Asked, DatagramMeter, DatagramSetup, Packet, SenderClock};
 use crate::meter::host::HostMeter;
+use crate::payload::{is_intact, pattern};
 use crate::session::{STOP_DRAIN_NS, StreamContext};
-use crate::socket::{Datagram, ReceiveBatch, UdpSocket};
+use crate::socket::{Datagram, MAX_SEGMENTS, ReceiveBatch, SendOutcome, UdpSocket};
+use crate::stamps::Stamps;
 use crate::wait::realtime_offset;
 
 /// How much longer than the linger a receiver waits for the final count while the
@@ -32,10 +32,11 @@ pub(crate) struct Receiver {
     meter: DatagramMeter,
     finals: Finals,
     host: HostMeter,
-    offset: RealtimeOffset,
-    offset_read_ns: u64,
-    /// Largest step of the wall clock since the last segment closed.
-    clock_step_ns: u64,
+    stamps: Stamps,
+    asked: Asked,
+    /// What a packet holds, if it is to be compared or sent back.
+    pattern: Vec<u8>,
+    bundles: Bundles,
     drops: Option<u32>,
     rcvbuf_bytes: Option<u64>,
     control_packets: u64,
@@ -54,6 +55,16 @@ impl Receiver {
         (control_packets, buffer, gro): (u64, Option<(u64, bool)>, bool),
         setup_us: Option<u64>,
     ) -> Self {
+        let traffic = context.session.traffic();
+        let asked = Asked {
+            verify: traffic.verify,
+            echo: traffic.echo,
+        };
+        let size = if asked.verify || asked.echo {
+            MAX_PAYLOAD
+        } else {
+            0
+        };
         let setup = DatagramSetup {
             segments: context.segments().to_vec(),
             interval_ns: context.run.assignment.interval_ns,
@@ -66,7 +77,7 @@ impl Receiver {
             } else {
                 SenderClock::Relative { offset_ns: None }
             },
-            asked: Asked::default(),
+            asked,
         };
         let mut meter = DatagramMeter::new(setup);
         meter.control(control_packets);
@@ -82,9 +93,10 @@ impl Receiver {
             meter,
             finals: Finals::default(),
             host: context.host_meter(),
-            offset: realtime_offset(context.clock()),
-            offset_read_ns: context.now_ns(),
-            clock_step_ns: 0,
+            stamps: Stamps::new(realtime_offset(context.clock()), context.clock().now_ns()),
+            asked,
+            pattern: pattern(size),
+            bundles: Bundles::default(),
             drops: socket.drops().ok(),
             rcvbuf_bytes: buffer.map(|(bytes, _)| bytes),
             control_packets,
@@ -153,7 +165,8 @@ impl drive::Stream for Receiver {
 impl Receiver {
     /// One call's worth of datagrams; whether there may be more.
     fn take_in(&mut self, scratch: &mut Scratch) -> Result<bool, String> {
-        let (batch, slots) = scratch.batch(self.gro);
+        // What is compared has to be read whole, as bundles are.
+        let (batch, slots) = scratch.batch(self.gro || self.asked.verify);
         let count = batch
             .receive(&self.socket)
             .map_err(|error| crate::session::describe(&error))?;
@@ -164,25 +177,18 @@ impl Receiver {
     }
 
     fn count_all(&mut self, batch: &ReceiveBatch) {
-        let context = &self.context;
-        let now_ns = context.now_ns();
-        let offset = realtime_offset(context.clock());
-        let elapsed = Duration::from_nanos(now_ns.saturating_sub(self.offset_read_ns));
-        let step = offset.step_since(&self.offset, elapsed);
-        let stepped = step.is_some();
-        let step_ns = step.map_or(0, i64::unsigned_abs);
-        self.clock_step_ns = self.clock_step_ns.max(step_ns);
-        (self.offset, self.offset_read_ns) = (offset, now_ns);
-        if stepped {
+        let clock = self.context.clock();
+        let (now_ns, offset) = (clock.now_ns(), realtime_offset(clock));
+        if self.stamps.read(offset, now_ns) {
             self.meter.mark(Flags::CLOCK_STEP);
         }
         for datagram in batch.datagrams() {
-            self.count(&datagram, now_ns, stepped);
+            self.count(&datagram);
         }
     }
 
     #[inline]
-    fn count(&mut self, datagram: &Datagram<'_>, now_ns: u64, stepped: bool) {
+    fn count(&mut self, datagram: &Datagram<'_>) {
         let context = &self.context;
         let Ok(header) = ProbeHeader::decode(datagram.payload) else {
             return;
@@ -190,23 +196,28 @@ impl Receiver {
         if header.tag != context.tag() {
             return; // queued before the socket was connected, or a stranger's
         }
-        let ProbeKind::Data { cohort } = header.kind else {
-            self.control_packets += 1;
-            self.meter.control(1);
-            return;
+        let cohort = match header.kind {
+            ProbeKind::Data { cohort } => cohort,
+            ProbeKind::Hello | ProbeKind::HelloAck => {
+                self.control_packets += 1;
+                self.meter.control(1);
+                return;
+            }
+            ProbeKind::Echo => return, // none of ours is answered by a receiver
         };
-        // Without a stamp, or with one that a step made worthless, the time of
-        // reading stands in. No packet arrives after it was read.
-        let stamp = datagram.realtime_ns.filter(|_| !stepped);
-        let read_ns = context.host_ns(now_ns);
-        let arrival_ns = stamp.map_or(read_ns, |stamp| {
-            self.offset.to_monotonic_ns(stamp).min(read_ns)
-        });
+        let arrival_ns = self.stamps.arrival_ns(datagram.realtime_ns);
         let at_ns = arrival_ns.saturating_sub(context.t0_ns);
         if at_ns >= self.meter.next_cut_ns() {
             self.advance(at_ns);
         }
-        self.meter.arrival(&Packet {
+        if self.gro {
+            self.bundles.seen(datagram.bundle);
+        }
+        if self.asked.verify && !is_intact(datagram.payload, &self.pattern) {
+            self.meter.corrupt(cohort);
+            return;
+        }
+        let received = self.meter.arrival(&Packet {
             sequence: header.sequence,
             cohort,
             bytes: datagram.length as u64,
@@ -216,6 +227,30 @@ impl Receiver {
             ttl: datagram.ttl,
             tos: datagram.tos,
         });
+        if received && self.asked.echo {
+            self.send_back(&header, datagram.length, cohort);
+        }
+    }
+
+    /// Answers a packet that counts as received, with as many bytes. The socket is
+    /// connected: an answer goes to the generator and to nobody else.
+    #[inline]
+    fn send_back(&mut self, header: &ProbeHeader, bytes: usize, cohort: u8) {
+        let reply = ProbeHeader {
+            kind: ProbeKind::Echo,
+            ..*header
+        };
+        let Some(packet) = self.pattern.get_mut(..bytes) else {
+            return;
+        };
+        let sent = reply.encode(packet).is_ok()
+            && matches!(
+                self.socket.send(packet),
+                SendOutcome::Sent | SendOutcome::NoBufs
+            );
+        if sent {
+            self.meter.echoed(cohort);
+        }
     }
 
     /// Cuts the rows that are due, with what the host says of them.
@@ -226,10 +261,13 @@ impl Receiver {
 
     fn sample(&mut self) {
         let drops = self.socket.drops().ok();
-        let dropped = match (drops, self.drops) {
+        let mut dropped = match (drops, self.drops) {
             (Some(now), Some(then)) => Some(u64::from(now.wrapping_sub(then))),
             _ => None,
         };
+        if self.gro {
+            dropped = dropped.map(|bundles| self.bundles.datagrams(bundles));
+        }
         self.drops = drops;
         let sample = self.host.sample();
         self.meter.host(&sample, dropped, self.rcvbuf_bytes);
@@ -295,11 +333,14 @@ impl Receiver {
             return;
         }
         let (control, path, host) = (self.control_packets, &self.path, &mut self.host);
-        let clock_step_ns = &mut self.clock_step_ns;
+        let (stamps, estimated) = (&mut self.stamps, self.bundles.dropped);
         give_out(&self.context, output, |segment, closed| {
             closed.control_packets = Some(if segment == 0 { control } else { 0 });
             closed.frozen_ns = host.take_frozen_ns();
-            closed.clock_step_ns = Some(std::mem::take(clock_step_ns));
+            closed.clock_step_ns = Some(stamps.take_step_ns());
+            if estimated {
+                closed.warnings.push("drops-estimated");
+            }
             closed.path = path.clone();
         });
     }
@@ -320,6 +361,50 @@ impl Receiver {
     }
 }
 
+/// Largest UDP payload.
+const MAX_PAYLOAD: usize = 65_507;
+
+/// How large the bundles are in which datagrams arrive. The kernel counts what a
+/// socket drops in bundles; most bundles of a flow are of one size.
+#[derive(Debug)]
+struct Bundles {
+    /// Datagrams that came in bundles of each size since the last tick.
+    sizes: [u64; MAX_SEGMENTS as usize + 1],
+    /// The size of most.
+    usual: u64,
+    /// Some were dropped.
+    dropped: bool,
+}
+
+impl Default for Bundles {
+    fn default() -> Self {
+        Self {
+            sizes: [0; MAX_SEGMENTS as usize + 1],
+            usual: 1,
+            dropped: false,
+        }
+    }
+}
+
+impl Bundles {
+    /// A datagram came with so many in one bundle.
+    #[inline]
+    fn seen(&mut self, size: u32) {
+        self.sizes[size.min(MAX_SEGMENTS) as usize] += 1;
+    }
+
+    /// How many datagrams so many dropped bundles held, about.
+    fn datagrams(&mut self, bundles: u64) -> u64 {
+        let sizes = self.sizes.iter().zip(0_u64..);
+        if let Some((1.., size)) = sizes.max_by_key(|(datagrams, _)| **datagrams) {
+            self.usual = size.max(1);
+        }
+        self.sizes.fill(0);
+        self.dropped |= bundles > 0;
+        bundles.saturating_mul(self.usual)
+    }
+}
+
 /// What is to be done about the front segment.
 enum Front {
     /// The front segment was closed.
@@ -328,4 +413,24 @@ enum Front {
     Wait(u64),
     /// Stopped before the next segment began.
     Stop,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropped_bundles_count_as_most_of_those_that_came() {
+        let mut bundles = Bundles::default();
+        assert_eq!(bundles.datagrams(0), 0);
+        assert_eq!(bundles.datagrams(3), 3, "nothing came yet");
+        for size in [46, 46, 46, 12, 12, 64].repeat(46) {
+            bundles.seen(size);
+        }
+        assert_eq!(bundles.datagrams(10), 460);
+        assert_eq!(bundles.datagrams(2), 92, "none came since");
+        bundles.seen(u32::MAX);
+        assert_eq!(bundles.datagrams(1), 64);
+        assert!(bundles.dropped);
+    }
 }

@@ -155,6 +155,14 @@ pub(crate) fn attach_udp(
             if let Some(label) = traffic.marking.flow_label {
                 socket.label(peer, label)?;
             }
+            if traffic.echo {
+                let details = ReceiveDetails {
+                    stamps: true,
+                    ..ReceiveDetails::default()
+                };
+                socket.set_receive_details(details)?;
+                socket.force_receive_buffer(RECEIVE_BUFFER)?;
+            }
             match (window, traffic.on_full) {
                 (Some(window), _) => socket.set_send_window(window)?,
                 (None, OnFull::Drop) => socket.force_send_buffer(SEND_BUFFER)?,
@@ -169,6 +177,9 @@ pub(crate) fn attach_udp(
                 destination: false,
             };
             socket.set_receive_details(details)?;
+            if traffic.echo {
+                socket.force_send_buffer(SEND_BUFFER)?;
+            }
             // What comes in bundles is read in bundles; single packets keep a stamp each.
             let streams = session.spec.tags.len();
             gro = wants_bundles(traffic, streams, peer.is_ipv6()) && socket.enable_gro();

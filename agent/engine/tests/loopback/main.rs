@@ -7,7 +7,9 @@ mod many;
 mod options;
 mod pair;
 mod rates;
+mod scripted;
 mod sending;
 
 mod tcp;
 mod udp;
+mod way;

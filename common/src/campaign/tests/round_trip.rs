@@ -122,7 +122,7 @@ fn traffic() -> impl Strategy<Value = Traffic> {
                 },
                 gso: sockets.gso.filter(|_| udp),
                 echo: false,
-                verify: sockets.verify && !udp,
+                verify: sockets.verify,
                 pacing: if udp {
                     sockets.pacing
                 } else {

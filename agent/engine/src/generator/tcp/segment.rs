@@ -412,6 +412,7 @@ impl Stream {
             egress_packets: 0,
             warnings: Vec::new(),
             frozen_ns: self.host.take_frozen_ns(),
+            echo_packets: None,
         }
     }
 }

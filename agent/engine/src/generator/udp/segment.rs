@@ -3,6 +3,7 @@
 use weir_common::assignment::{Segment, Transport};
 use weir_wire::link::CohortSpan;
 
+use super::replies::Returned;
 use crate::generator::share;
 use crate::meter::sending::{Fate, SendMeter};
 use crate::pacer::Limits;
@@ -22,6 +23,8 @@ pub(super) struct Sending {
     pub(super) refusal: Option<Refusal>,
     /// Datagrams left in bundles.
     pub(super) bundled: bool,
+    /// Replies that came back so far, of an echo flow.
+    pub(super) returned: Returned,
     offered: (u64, u64),
 }
 
@@ -38,6 +41,9 @@ impl Sending {
         let traffic = context.session.traffic();
         let mut meter = SendMeter::new(Transport::Udp, segment, context.run.assignment.interval_ns);
         meter.control(control);
+        if traffic.echo {
+            meter.expect_replies();
+        }
         let cohort = |measured: u8| CohortSpan {
             cohort: (at as u8) << 1 | measured,
             first_seq: sequence,
@@ -59,6 +65,7 @@ impl Sending {
             blocked: false,
             refusal: None,
             bundled: false,
+            returned: Returned::default(),
             offered: (0, 0),
         };
         sending.set_cut();

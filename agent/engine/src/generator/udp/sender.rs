@@ -4,6 +4,7 @@
 use weir_common::assignment::{OnFull, SocketTraffic};
 use weir_wire::probe_header::{ProbeHeader, ProbeKind};
 
+use crate::payload::pattern;
 use crate::socket::{Refusal, SendOutcome, UdpSocket};
 
 /// See the module.
@@ -32,7 +33,8 @@ impl Sender {
         Self {
             socket,
             tag,
-            payload: payload(traffic.size as usize * most as usize),
+            // The same in every packet, wherever it stands in a bundle.
+            payload: pattern(traffic.size as usize).repeat(most as usize),
             sequence: 0,
             buffer,
             grows: traffic.on_full == OnFull::Drop && traffic.window.is_none(),
@@ -119,19 +121,6 @@ pub(super) fn refusal_code(refusal: Refusal) -> &'static str {
         Refusal::PortUnreachable => "refused-port-unreachable",
         Refusal::Other(_) => "refused-other",
     }
-}
-
-/// Payload that no link compresses: a fixed pseudo-random pattern (xorshift, George
-/// Marsaglia 2003), the same in every run.
-fn payload(bytes: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    std::iter::repeat_with(&mut next).take(bytes).collect()
 }
 
 /// As far as a send buffer grows by itself, bytes as the kernel counts them: a queue
