@@ -72,6 +72,7 @@ pub(super) const TRAFFIC: Section = Section {
         "streams",
         "bytes",
         "packets",
+        "echo",
         "cc",
         "mss",
         "nodelay",
@@ -88,7 +89,7 @@ pub(super) const TRAFFIC: Section = Section {
         "end",
     ],
     later: &[
-        "echo", "icmp", "raw", "pcap", "itg", "speaks", "log_file", "spoof",
+        "icmp", "raw", "pcap", "itg", "speaks", "log_file", "spoof",
     ],
 };
 

@@ -352,6 +352,7 @@ fn sockets(traffic: &Traffic, push: &mut impl FnMut(&str, Option<String>)) {
         "flow_label",
         marking.flow_label.map(|label| label.to_string()),
     );
+    push("echo", yes(traffic.echo));
     push("verify", yes(traffic.verify));
     let gso = match traffic.gso {
         None | Some(Bundles::Auto { .. }) => None,

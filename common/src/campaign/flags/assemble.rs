@@ -97,7 +97,7 @@ fn takes(segment: &Segment, wide: &Given) -> bool {
     match wide.key.as_str() {
         "cc" | "mss" | "nodelay" | "end" => transport == "tcp",
         "packets" | "gso" | "on_full" | "ecn" => transport == "udp",
-        "layer" => transport == "udp" && !max,
+        "echo" | "layer" => transport == "udp" && !max,
         "arrival" | "pacing" | "spin" | "ramp" => !max,
         _ => true,
     }

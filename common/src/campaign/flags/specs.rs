@@ -209,6 +209,11 @@ pub const FLAGS: &[FlagSpec] = &[
     ),
     switch(
         Traffic,
+        "echo",
+        "the receiver sends every packet back: round-trip times (UDP)",
+    ),
+    switch(
+        Traffic,
         "verify",
         "the receiver reads and compares the payload",
     ),
@@ -422,7 +427,6 @@ pub(super) const LATER: &[&str] = &[
     "raw",
     "pcap",
     "itg",
-    "echo",
     "speaks",
     "log-file",
     "spoof",

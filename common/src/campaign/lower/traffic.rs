@@ -177,6 +177,7 @@ fn sockets(reader: &Reader<'_>, traffic: &mut Traffic) -> Result<()> {
     traffic.mss = reader.count("mss", 88..=65_495)?.map(|bytes| bytes as u32);
     traffic.window = reader.quantity("window")?;
     traffic.nodelay = reader.bool("nodelay")?.unwrap_or_default();
+    traffic.echo = reader.bool("echo")?.unwrap_or_default();
     traffic.verify = reader.bool("verify")?.unwrap_or_default();
     let bundles = [
         ("auto", None),

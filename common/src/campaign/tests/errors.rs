@@ -64,6 +64,7 @@ fn bad_input_of_every_sort() {
         (with("tcp = \"1M\", end = \"drain(2 h)\"", ""), "at most 60 s", 7),
         (with("tcp = \"1M\", window = \"1 GB\", ecn = \"ce\"", ""), "`ecn` is for udp", 7),
         (with("tcp = \"1M\", window = 100", ""), "2 KiB to 1 GiB", 7),
+        (with("udp = \"1M\", echo = true, size = 12", ""), "at least 20", 7),
         (with("udp = \"1M\", arrival = \"exponentail\"", ""), "did you mean `exponential`?", 7),
         (with("udp = \"1M\"", "[[phase]]\nname = \"p\"\nfor = \"1s\"\ntraffic = { udp = \"1M\" }"), "two times the phase name `p`", 9),
         (with("udp = \"1M\"", "[[flow]]\nname = \"p\"\ntraffic = { udp = \"1M\" }"), "two times the flow set name `p`", 9),

@@ -121,7 +121,7 @@ fn traffic() -> impl Strategy<Value = Traffic> {
                     sockets.end
                 },
                 gso: sockets.gso.filter(|_| udp),
-                echo: false,
+                echo: sockets.echo && udp,
                 verify: sockets.verify,
                 pacing: if udp {
                     sockets.pacing
