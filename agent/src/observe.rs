@@ -96,16 +96,16 @@ impl Watch<'_> {
         };
         let at_start = routes(&targets);
         self.look(&mut state);
+        // Cancelled before it began: nothing was seen.
+        let mut going = going;
         while going {
             let cut_ns = state.rows.next_cut_ns().min(self.assignment.end_ns);
-            let going = self.wait_until(cut_ns);
+            going = self.wait_until(cut_ns);
             for entry in state.rows.cut(self.now_ns(), self.read()) {
                 self.shared.append(&entry);
             }
             self.look(&mut state);
-            if !going || self.now_ns() >= self.assignment.end_ns {
-                break;
-            }
+            going = going && self.now_ns() < self.assignment.end_ns;
         }
         let observed = self.observed(state, &targets, at_start);
         self.shared.append(&Entry::Observed(Box::new(observed)));

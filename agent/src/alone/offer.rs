@@ -172,7 +172,8 @@ mod tests {
             change(&mut offer);
             admit(&offer, peer(), &terms()).unwrap_err()
         };
-        let cases: [(&dyn Fn(&mut pb::Assignment), &str); 5] = [
+        type Change<'a> = &'a dyn Fn(&mut pb::Assignment);
+        let cases: [(Change<'_>, &str); 5] = [
             (&|offer| offer.settle_ns = 301_000_000_000, "settle"),
             (
                 &|offer| {

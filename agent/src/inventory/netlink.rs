@@ -165,7 +165,7 @@ mod tests {
 
     fn take(bytes: &[u8], interfaces: &mut Interfaces) -> io::Result<bool> {
         take_messages(bytes, &mut |kind, body| {
-            take_message(kind, body, interfaces)
+            take_message(kind, body, interfaces);
         })
     }
 

@@ -163,10 +163,7 @@ mod tests {
     }
 
     fn links(entries: &[Entry]) -> Vec<(&str, u32, u64, u64, Option<u64>)> {
-        let link = |entry: &'_ Entry| match entry {
-            Entry::Link(_) => true,
-            _ => false,
-        };
+        let link = |entry: &'_ Entry| matches!(entry, Entry::Link(_));
         entries
             .iter()
             .filter(|entry| link(entry))

@@ -88,9 +88,7 @@ pub(super) const TRAFFIC: Section = Section {
         "on_full",
         "end",
     ],
-    later: &[
-        "icmp", "raw", "pcap", "itg", "speaks", "log_file", "spoof",
-    ],
+    later: &["icmp", "raw", "pcap", "itg", "speaks", "log_file", "spoof"],
 };
 
 pub(super) const EXPECT: Section = Section {

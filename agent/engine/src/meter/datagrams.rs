@@ -155,11 +155,6 @@ impl DatagramMeter {
         }
     }
 
-    /// More is known of the sender's clock: what arrives from now on counts by it.
-    pub(crate) fn relate(&mut self, clock: SenderClock) {
-        self.setup.clock = clock;
-    }
-
     /// Packets of the pre-flow exchange: part of the first row.
     pub(crate) fn control(&mut self, packets: u64) {
         match self.open.front_mut() {

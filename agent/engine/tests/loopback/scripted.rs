@@ -219,9 +219,12 @@ fn echo_tells_round_trips_longer_than_the_spacing_and_losses_of_each_way() {
 
 #[test]
 fn echo_goes_on_from_phase_to_phase() {
-    let script = |passing: Passing| match passing.reply {
-        true => vec![(Duration::from_millis(30), passing.bytes)],
-        false => now(passing.bytes),
+    let script = |passing: Passing| {
+        if passing.reply {
+            vec![(Duration::from_millis(30), passing.bytes)]
+        } else {
+            now(passing.bytes)
+        }
     };
     let mut echo = flow(200);
     echo.echo = true;

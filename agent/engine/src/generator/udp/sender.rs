@@ -64,7 +64,7 @@ impl Sender {
     /// room doubles.
     #[cold]
     fn grow_payload(&mut self, bytes: usize) {
-        self.payload = payload(bytes.next_power_of_two());
+        self.payload = pattern(bytes.next_power_of_two());
     }
 
     /// Sends `packets` stamped packets of `bytes` each; `None` if they are more than

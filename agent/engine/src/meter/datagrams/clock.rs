@@ -6,13 +6,6 @@
 pub(crate) enum SenderClock {
     /// Both ends read one clock.
     Same,
-    /// The sender's reads so much more than the receiver's, within a bound.
-    Estimated {
-        /// Sender's less receiver's, ns.
-        offset_ns: i64,
-        /// The offset is right within this, ns.
-        bound_ns: u64,
-    },
     /// Nothing is known: the least transit so far is taken for no delay at all.
     Relative {
         /// Sender's less receiver's in the packet of least transit, ns; `None`
@@ -31,19 +24,15 @@ impl SenderClock {
     pub(crate) fn bound_ns(self) -> Option<u64> {
         match self {
             Self::Same => Some(0),
-            // 0 says that the clocks are one.
-            Self::Estimated { bound_ns, .. } => Some(bound_ns.max(1)),
             Self::Relative { .. } => None,
         }
     }
 
-    /// Delay of a packet, ns. No packet arrives before it was sent: an estimated
-    /// clock that says so is off by as much, and the delay is taken for 0.
+    /// Delay of a packet, ns.
     #[inline]
     pub(crate) fn delay_ns(&mut self, send_ns: u64, arrival_ns: u64) -> u64 {
         let offset_ns = match self {
             Self::Same => 0,
-            Self::Estimated { offset_ns, .. } => *offset_ns,
             Self::Relative { offset_ns } => {
                 let ahead_ns = send_ns.wrapping_sub(arrival_ns) as i64;
                 let most_ns = offset_ns.map_or(ahead_ns, |known| known.max(ahead_ns));
@@ -59,7 +48,6 @@ impl SenderClock {
     pub(crate) fn sender_ns(self, own_ns: u64) -> u64 {
         let offset_ns = match self {
             Self::Same => 0,
-            Self::Estimated { offset_ns, .. } => offset_ns,
             Self::Relative { offset_ns } => offset_ns.unwrap_or(0),
         };
         own_ns.saturating_add_signed(offset_ns)
@@ -84,20 +72,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_offset_is_taken_out(
-            offset_ns in -(1_i64 << 40)..1 << 40, sent in 1_u64 << 41..1 << 50, delay in 0_u64..1 << 30,
-        ) {
-            let mut clock = SenderClock::Estimated { offset_ns, bound_ns: 0 };
-            let stamp = clock.sender_ns(sent);
-            prop_assert_eq!(clock.delay_ns(stamp, sent + delay), delay);
-            prop_assert_eq!(clock.bound_ns(), Some(1), "0 says that the clocks are one");
-        }
-
-        #[test]
-        fn absurd_stamps_never_panic(stamps in proptest::collection::vec(any::<(u64, u64)>(), 0..20), offset_ns: i64) {
+        fn absurd_stamps_never_panic(stamps in proptest::collection::vec(any::<(u64, u64)>(), 0..20)) {
             let mut clocks = [
                 SenderClock::Same,
-                SenderClock::Estimated { offset_ns, bound_ns: 1 },
                 SenderClock::Relative { offset_ns: None },
             ];
             for (send, arrival) in stamps {
