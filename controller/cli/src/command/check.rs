@@ -60,6 +60,7 @@ pub(crate) async fn run(args: CheckArgs, outer: &Common) -> Result<Exit, Failure
                 toml,
                 file: String::new(),
                 argv: argv(),
+                files: Vec::new(),
             }),
             queue: true,
             share: false,
