@@ -58,6 +58,9 @@ pub(super) fn admit(
             ));
         }
     }
+    if assignment.sessions.is_empty() {
+        return Err("an offer without sessions measures nothing".to_owned());
+    }
     for session in &mut assignment.sessions {
         if session.dials {
             return Err("a receiver without a controller dials nobody".to_owned());

@@ -469,5 +469,5 @@ fn the_view_shows_a_row_with_its_names() {
             )
         })
         .unwrap();
-    assert_eq!(seen, "1 2 rx 4 reported a 162 20.0 119.0 142 105");
+    assert_eq!(seen, "1 2 rx 4 reported a 162 20.0 119.0 145 105");
 }
