@@ -55,9 +55,9 @@ const FILES: &[(&str, &str, u32, &[&str])] = &[
     ("\"1s\"", "1", 7, &["`for`", "unit"]),
     (
         "\"1 Mbit/s\" }",
-        "\"1 Mbit/s\", dscp = \"ef\" }",
+        "\"1 Mbit/s\", spoof = \"10.0.0.1\" }",
         8,
-        &["`dscp`", "not available yet"],
+        &["`spoof`", "not available yet"],
     ),
     (
         "{ udp = \"1 Mbit/s\" }",
@@ -174,7 +174,7 @@ fn command_lines_are_refused_with_their_flag_and_way_out() {
         (plus(&["--interval", "1ms"]), &["100 ms"]),
         (plus(&["--streams", "18446744073709551615"]), &["--streams"]),
         (plus(&["--size", "1GB"]), &["size"]),
-        (plus(&["--dscp", "ef"]), &["dscp"]),
+        (plus(&["--dscp", "af14"]), &["dscp", "af43"]),
         (
             vec!["--from", "a1", "--to", "a2", "--for", "1s"],
             &["no traffic", "--udp"],
@@ -203,7 +203,7 @@ fn command_lines_are_refused_with_their_flag_and_way_out() {
 #[test]
 fn a_later_flag_says_that_it_is_not_there_yet() {
     let cluster = cluster();
-    for flag in ["--dscp", "--budget", "--start", "--repeat"] {
+    for flag in ["--itg", "--budget", "--start", "--repeat"] {
         let ran = cluster.weir(&[
             "plan", "--from", "a1", "--to", "a2", "--udp", "1M", "--for", "1s", flag, "1",
         ]);
