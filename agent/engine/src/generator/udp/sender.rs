@@ -11,8 +11,12 @@ use crate::socket::{Refusal, SendOutcome, UdpSocket};
 pub(super) struct Sender {
     pub(super) socket: UdpSocket,
     tag: u32,
-    /// Room for a whole bundle, or for the largest packet so far.
+    /// Room for a whole bundle: the pattern once for each packet of `stride` bytes, so that
+    /// every packet holds the same, wherever it stands.
     payload: Vec<u8>,
+    stride: u32,
+    /// Most packets in a bundle.
+    most: u32,
     /// The number of the next packet.
     pub(super) sequence: u64,
     /// Send buffer in force, and whether it is as large as it should be.
@@ -33,8 +37,9 @@ impl Sender {
         Self {
             socket,
             tag,
-            // The same in every packet, wherever it stands in a bundle.
             payload: pattern(traffic.size as usize).repeat(most as usize),
+            stride: traffic.size,
+            most,
             sequence: 0,
             buffer,
             grows: traffic.on_full == OnFull::Drop && traffic.window.is_none(),
@@ -51,20 +56,26 @@ impl Sender {
             sequence: self.sequence + place as u64,
             send_ns: Some(now_ns),
         };
-        let bytes = bytes as usize;
-        if (place + 1) * bytes > self.payload.len() {
-            self.grow_payload((place + 1) * bytes);
+        if place == 0 && bytes != self.stride {
+            self.lay_out(bytes);
         }
+        let bytes = bytes as usize;
         header
             .encode(&mut self.payload[place * bytes..(place + 1) * bytes])
             .expect("sizes are at least 12, cohorts below 128, 2^56 packets are not sent");
     }
 
-    /// Room for a packet larger than any before it, of a law of sizes: seldom, since the
-    /// room doubles.
+    /// Makes place for packets of another size. A single packet is the pattern's
+    /// beginning, whatever its size, so only a larger one than ever needs room.
     #[cold]
-    fn grow_payload(&mut self, bytes: usize) {
-        self.payload = pattern(bytes.next_power_of_two());
+    fn lay_out(&mut self, bytes: u32) {
+        let size = bytes as usize;
+        if self.most > 1 {
+            self.payload = pattern(size).repeat(self.most as usize);
+            self.stride = bytes;
+        } else if size > self.payload.len() {
+            self.payload = pattern(size.next_power_of_two());
+        }
     }
 
     /// Sends `packets` stamped packets of `bytes` each; `None` if they are more than
@@ -126,3 +137,40 @@ pub(super) fn refusal_code(refusal: Refusal) -> &'static str {
 /// As far as a send buffer grows by itself, bytes as the kernel counts them: a queue
 /// of five seconds at 100 Mbit/s.
 const SEND_BUFFER_MOST: u64 = 128 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use weir_common::assignment::{Rate, Transport};
+
+    use super::*;
+    use crate::payload::is_intact;
+    use crate::socket::{DirectProvider, SocketProvider, UdpRequest};
+
+    #[test]
+    fn every_packet_of_any_size_holds_the_pattern() {
+        let request = UdpRequest {
+            local: (Ipv4Addr::LOCALHOST, 0).into(),
+            reuse: false,
+            interface: None,
+        };
+        let socket = || UdpSocket::from_fd(DirectProvider.udp(&request).unwrap()).unwrap();
+        let traffic = SocketTraffic::new(Transport::Udp, Rate::Max, 100);
+        let expected = pattern(4_096);
+        for most in [1_u32, 7] {
+            let mut sender = Sender::new(socket(), 1, None, &traffic, most);
+            for bytes in [100_u32, 60, 100, 900, 20, 900] {
+                for place in 0..most as usize {
+                    sender.stamp(place, bytes, 1, 5);
+                }
+                let packets = sender.payload.chunks(bytes as usize).take(most as usize);
+                for (place, packet) in packets.enumerate() {
+                    assert!(is_intact(packet, &expected), "{bytes} at {place} of {most}");
+                    let header = ProbeHeader::decode(packet).unwrap();
+                    assert_eq!(header.sequence, place as u64, "{bytes} of {most}");
+                }
+            }
+        }
+    }
+}
