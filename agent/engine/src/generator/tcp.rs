@@ -13,6 +13,7 @@
 
 mod columns;
 mod segment;
+mod way;
 
 use std::os::fd::{AsFd, BorrowedFd};
 

@@ -11,6 +11,8 @@ use weir_common::assignment::Marking;
 use super::*;
 use crate::clock::{Clock, MonotonicClock};
 
+mod writer;
+
 /// Far beyond any wait that succeeds.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -38,14 +38,19 @@ impl PatternWriter {
         }
     }
 
-    /// A writer that lends pages, if the host gives it a pipe large enough to gain
-    /// by it; else one that copies. A kernel that cannot splice to the socket shows
-    /// at the first write, which then copies, and so do all after it.
-    pub fn lending() -> Self {
-        Self {
-            position: 0,
-            pipe: Pipe::new().ok().flatten(),
+    /// Lends pages from now on, if the host gives a pipe large enough to gain by it;
+    /// whether it does. A kernel that cannot splice to the socket shows at the next
+    /// write, which then copies, and so do all after it.
+    pub fn lend(&mut self) -> bool {
+        if self.pipe.is_none() {
+            self.pipe = Pipe::new().ok().flatten();
         }
+        self.pipe.is_some()
+    }
+
+    /// Copies from now on. What the pipe still holds was never part of the stream.
+    pub fn copy(&mut self) {
+        self.pipe = None;
     }
 
     /// Bytes that the connection took so far.
@@ -69,8 +74,7 @@ impl PatternWriter {
         let (moved, asked) = if let Some(result) = self.splice(connection, most) {
             result?
         } else {
-            // What the pipe still holds was never part of the stream.
-            self.pipe = None;
+            self.copy();
             let slices = Slices::new(self.position, most);
             (connection.write_vectored(slices.as_slice())?, most)
         };

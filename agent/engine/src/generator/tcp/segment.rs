@@ -6,6 +6,7 @@ use weir_common::traffic::Law;
 use weir_wire::link::CohortSpan;
 
 use super::columns::Sampled;
+use super::way::{Way, WayTrial};
 use crate::arrival::{self, ArrivalError, Packet};
 use crate::drive::Next;
 use crate::generator::{SegmentEnd, draws, share};
@@ -15,14 +16,13 @@ use crate::pacer::{Limits, Ramp, StreamAction, StreamPacer, write_quantum};
 use crate::session::StreamContext;
 use crate::socket::{PatternWriter, TcpConnection, WRITE_BYTES};
 
-/// From writes of so many bytes on, lending pages costs less than copying them.
-const LEND_FROM_BYTES: u64 = 64 << 10;
-
 /// What a stream keeps through all its segments.
 pub(super) struct Stream {
     pub(super) context: StreamContext,
     pub(super) connection: TcpConnection,
     pub(super) writer: PatternWriter,
+    /// Of writes without a schedule.
+    trial: WayTrial,
     pub(super) host: HostMeter,
     info: Sampled,
     /// When the stream was to be woken for its next write.
@@ -202,20 +202,6 @@ fn stream_rate(context: &StreamContext) -> Option<u64> {
     }
 }
 
-/// Copies small writes, lends large ones.
-fn writer(context: &StreamContext) -> PatternWriter {
-    let usual = match (context.session.traffic().size, stream_rate(context)) {
-        (0, None) => WRITE_BYTES as u64,
-        (0, Some(rate)) => u64::from(write_quantum(rate)),
-        (size, _) => u64::from(size),
-    };
-    if usual >= LEND_FROM_BYTES {
-        PatternWriter::lending()
-    } else {
-        PatternWriter::copying()
-    }
-}
-
 /// Why a segment ended.
 #[derive(Debug)]
 pub(super) enum Over {
@@ -230,7 +216,8 @@ pub(super) enum Over {
 impl Stream {
     pub(super) fn new(context: StreamContext, connection: TcpConnection) -> Self {
         Self {
-            writer: writer(&context),
+            writer: PatternWriter::copying(),
+            trial: WayTrial::new(),
             host: context.host_meter(),
             context,
             connection,
@@ -289,6 +276,11 @@ impl Stream {
         let ask = writing.left().min(size);
         if ask == 0 {
             return Err(Over::Bytes);
+        }
+        match self.trial.turn(now_ns, self.writer.position()) {
+            Some(Way::Lend) if !self.writer.lend() => self.trial.give_up(),
+            Some(Way::Copy) => self.writer.copy(),
+            _ => {}
         }
         let (written, next) = self.write(writing, ask, now_ns)?;
         let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
