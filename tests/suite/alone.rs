@@ -125,6 +125,20 @@ fn count(value: &Value, path: &str) -> u64 {
 }
 
 #[test]
+fn hosts_of_one_name_are_told_apart_by_what_they_do() {
+    needs!(Ground::Lab);
+    let hosts = Hosts::up("");
+    let ran = hosts.generate("--host 162-host --udp 1M --for 1s --json");
+    let document = ran.document();
+    assert_eq!(ran.code, 0, "{document:#}");
+    let flow = flow(&document);
+    assert_eq!(
+        (&flow["from"], &flow["to"]),
+        (&"generator".into(), &"receiver".into())
+    );
+}
+
+#[test]
 fn udp_is_told_as_weir_run_tells_it() {
     needs!(Ground::Lab);
     let hosts = Hosts::up("");

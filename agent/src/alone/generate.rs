@@ -58,10 +58,7 @@ pub(super) async fn run(host: &Host, words: &Words) -> Result<u8, Error> {
         say(&line);
     });
     let mut receiver = interrupts.or(reached).await?;
-    let names = host::names(
-        (&host.name, receiver.local),
-        (&receiver.name, receiver.peer),
-    );
+    let names = host::names(&host.name, &receiver.name);
     let mut campaign = words.campaign(&names.0, &names.1).map_err(Error::usage)?;
     weir_runtime::read_traces(&mut campaign, Path::new("")).map_err(|error| {
         let cause = std::error::Error::source(&error);

@@ -31,6 +31,10 @@ const WAITING_SEND_BUFFER: u64 = 16 << 10;
 /// receiver at 180,000 packets a second.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
+/// Receive buffer of a UDP receiver of bundles, bytes (the kernel doubles it): as
+/// long a bridge at 70 Gbit/s. It is memory only while the receiver is behind.
+const BUNDLES_RECEIVE_BUFFER: usize = 64 << 20;
+
 impl Session {
     /// Refuses to go on when the run or the session was given up, or T0 has come.
     pub(super) fn check_wanted(&self, run: &Run) -> Result<(), Failure> {
@@ -185,6 +189,7 @@ pub(crate) fn attach_udp(
             gro = wants_bundles(traffic, streams, peer.is_ipv6()) && socket.enable_gro();
             match window {
                 Some(window) => socket.set_receive_window(window)?,
+                None if gro => socket.force_receive_buffer(BUNDLES_RECEIVE_BUFFER)?,
                 None => socket.force_receive_buffer(RECEIVE_BUFFER)?,
             }
         }
