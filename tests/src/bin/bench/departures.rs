@@ -1,7 +1,8 @@
 //! Departures on time: ours and a bare sleeping loop take turns, second by second,
 //! towards the same interface, where one capture stamps both.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use weir_common::assignment::{Rate, SocketTraffic, Transport};
 use weir_common::traffic::Law;
 use weir_engine::arrival::{Draws, Packet, schedule};
@@ -9,7 +10,7 @@ use weir_engine::arrival::{Draws, Packet, schedule};
 use crate::Settings;
 use crate::capture::Capture;
 use crate::figure::{Figure, Target};
-use crate::network::{FROM, Network, TO, limit, result};
+use crate::network::{FROM, Network, TO, limit, number, result};
 use crate::spacing::{distance_from_exponential, gap_errors, gaps_by_window};
 use crate::spread::Spread;
 
@@ -26,6 +27,16 @@ const SPIN: &str = "150us";
 struct Departures {
     ours: Vec<u64>,
     bare: Vec<u64>,
+    /// Packets of ours that were given up after a stall of more than the catch-up; the
+    /// gap stays, and the bare loop has its own.
+    given_up: u64,
+}
+
+impl Departures {
+    /// For the note.
+    fn stalls(&self) -> String {
+        format!("{} packets given up in stalls", self.given_up)
+    }
 }
 
 /// Gap errors of a constant rate: without and with `spin`.
@@ -43,9 +54,10 @@ pub(crate) fn gaps(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
                 for (name, share) in shares {
                     let errors = |windows| Spread::of(gap_errors(windows, nominal_us, share));
                     let figure = Figure::new(what(name, "")).note(format!(
-                        "{} and {} seconds",
+                        "{} and {} seconds, {}",
                         ours.len(),
-                        bare.len()
+                        bare.len(),
+                        departures.stalls()
                     ));
                     figures.push(beside(figure, errors(&ours), errors(&bare), Some(1.2)));
                 }
@@ -86,7 +98,8 @@ pub(crate) fn poisson(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
         Ok(departures) => {
             let (ours, bare) = (distance(&departures.ours), distance(&departures.bare));
             let (ours, bare) = (ours.map(Spread::one), bare.map(Spread::one));
-            figures.push(beside(Figure::new(&what), ours, bare, Some(0.7)));
+            let figure = beside(Figure::new(&what), ours, bare, Some(0.7));
+            figures.push(figure.note(departures.stalls()));
         }
         Err(error) => figures.push(Figure::failed(&what, &error)),
     }
@@ -186,7 +199,10 @@ fn alternate(network: &Network, rate: u32, law: &str, seconds: u32) -> anyhow::R
     ];
     let bare = network.start(FROM, limit(), &windows, f64::from(seconds))?;
     bare.succeed()?;
-    result(run)?;
+    let result = result(run)?;
+    let given_up = |flow: &Value| number(&flow["lost"]["sender"]);
+    let flows = result["flows"].as_array().context("a result has flows")?;
+    let given_up = flows.iter().map(given_up).sum::<anyhow::Result<f64>>()?;
     let seen = capture.end()?;
     let of = |port: u16| {
         // The hellos before T0 are smaller.
@@ -198,6 +214,7 @@ fn alternate(network: &Network, rate: u32, law: &str, seconds: u32) -> anyhow::R
     let departures = Departures {
         ours: of(OURS),
         bare: of(BARE),
+        given_up: given_up as u64,
     };
     ensure!(
         !departures.ours.is_empty(),
@@ -221,10 +238,11 @@ fn alone(network: &Network, rate: u32, law: &str, seconds: u32) -> anyhow::Resul
     Ok(packets.map(|seen| seen.at_ns).collect())
 }
 
-/// A campaign with one flow set that is active in every phase.
+/// A campaign with one flow set that is active in every phase. A second in which the
+/// machine stalled counts, as it does of the bare loop.
 fn head(traffic: &str) -> String {
     format!(
-        "linger = \"500ms\"\n[pairs]\nfrom = \"{FROM}\"\nto = \"{TO}\"\n\
+        "linger = \"500ms\"\n[valid]\nignore = [\"behind\"]\n[pairs]\nfrom = \"{FROM}\"\nto = \"{TO}\"\n\
          [[flow]]\nname = \"paced\"\ntraffic = {{ {traffic} }}\n"
     )
 }
