@@ -1,9 +1,9 @@
 //! What this host and its kernel went through while a run went on: counters of
 //! interfaces and of the kernel by interval, who captured packets, routes.
 //!
-//! One thread per run, from T0 to the end of the run; it reads, and its rows go
-//! into the outbox beside those of the flows. Parsers ([`proc`]) and rows
-//! ([`rows`]) are pure.
+//! One thread per run, from T0 to the end of the run; it reads, and hands its rows
+//! to whoever began it, who delivers them beside those of the flows. Parsers
+//! ([`proc`]) and rows ([`rows`]) are pure.
 
 mod captures;
 mod proc;
@@ -21,12 +21,11 @@ use weir_common::assignment::{Assignment, Peer};
 use weir_common::id::RunId;
 use weir_common::observation::{KernelCounters, Observed, Route};
 use weir_common::record::Entry;
+use weir_runtime::HostClock;
 
 use self::captures::Captures;
 use self::rows::{KernelReading, Readings, Rows};
-use crate::agent::Shared;
 use crate::inventory::netlink::{counters, route};
-use crate::supervisor::Message;
 
 /// How often all processes are looked through for known captures.
 const EVERYWHERE_NS: u64 = 10_000_000_000;
@@ -40,52 +39,60 @@ const STACK_BYTES: usize = 256 << 10;
 /// An observation that goes on; dropping it ends it, with what was seen until then.
 #[derive(Debug)]
 pub(crate) struct Observation {
-    _stop: mpsc::Sender<()>,
+    stop: Option<mpsc::Sender<()>>,
+}
+
+impl Observation {
+    /// Ends it; what was seen until then still comes.
+    pub(crate) fn end(&mut self) {
+        self.stop = None;
+    }
 }
 
 /// Begins to observe for an assignment whose T0 is known, on a thread of its own.
+/// `take` gets every row, and last of all an [`Entry::Observed`], then is dropped.
 ///
 /// # Errors
 /// There is no thread left.
 pub(crate) fn begin(
-    shared: Arc<Shared>,
+    clock: HostClock,
+    kernel_boot_id: String,
     assignment: Arc<Assignment>,
     t0_ns: u64,
+    take: impl FnMut(Entry) + Send + 'static,
 ) -> io::Result<Observation> {
     let (stop, stopped) = mpsc::channel();
     thread::Builder::new()
         .name("weir-observe".into())
         .stack_size(STACK_BYTES)
         .spawn(move || {
-            let run = assignment.run;
             let watch = Watch {
-                shared: &shared,
-                assignment: &assignment,
+                clock,
+                assignment,
                 t0_ns,
                 stopped,
             };
-            watch.run();
-            shared.tell(Message::Observed(run));
+            watch.run(kernel_boot_id, take);
         })?;
-    Ok(Observation { _stop: stop })
+    Ok(Observation { stop: Some(stop) })
 }
 
 /// The thread's view of its run.
-struct Watch<'a> {
-    shared: &'a Shared,
-    assignment: &'a Assignment,
+struct Watch {
+    clock: HostClock,
+    assignment: Arc<Assignment>,
     t0_ns: u64,
     stopped: mpsc::Receiver<()>,
 }
 
-impl Watch<'_> {
-    fn run(self) {
+impl Watch {
+    fn run(self, kernel_boot_id: String, mut take: impl FnMut(Entry)) {
         let going = self.wait_until(0);
-        let targets = targets(self.assignment);
+        let targets = targets(&self.assignment);
         let mut state = State {
             rows: Rows::begin(
                 self.assignment.run,
-                self.shared.kernel_boot_id.clone(),
+                kernel_boot_id,
                 self.assignment.interval_ns,
                 self.now_ns(),
                 self.read(),
@@ -102,13 +109,13 @@ impl Watch<'_> {
             let cut_ns = state.rows.next_cut_ns().min(self.assignment.end_ns);
             going = self.wait_until(cut_ns);
             for entry in state.rows.cut(self.now_ns(), self.read()) {
-                self.shared.append(&entry);
+                take(entry);
             }
             self.look(&mut state);
             going = going && self.now_ns() < self.assignment.end_ns;
         }
         let observed = self.observed(state, &targets, at_start);
-        self.shared.append(&Entry::Observed(Box::new(observed)));
+        take(Entry::Observed(Box::new(observed)));
     }
 
     fn observed(
@@ -138,16 +145,16 @@ impl Watch<'_> {
 
     /// Now from T0; 0 before it.
     fn now_ns(&self) -> u64 {
-        self.shared.clock.now_ns().saturating_sub(self.t0_ns)
+        self.clock.now_ns().saturating_sub(self.t0_ns)
     }
 
     /// Waits until an instant from T0; `false` when it was told to end.
     fn wait_until(&self, from_t0_ns: u64) -> bool {
         let at_ns = self.t0_ns.saturating_add(from_t0_ns);
         loop {
-            let left_ns = at_ns.saturating_sub(self.shared.clock.now_ns());
+            let left_ns = at_ns.saturating_sub(self.clock.now_ns());
             match self.stopped.recv_timeout(Duration::from_nanos(left_ns)) {
-                Err(RecvTimeoutError::Timeout) if self.shared.clock.now_ns() >= at_ns => {
+                Err(RecvTimeoutError::Timeout) if self.clock.now_ns() >= at_ns => {
                     return true;
                 }
                 Err(RecvTimeoutError::Timeout) => {}

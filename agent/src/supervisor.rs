@@ -3,6 +3,7 @@
 //! of their snapshots.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +11,16 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weir_common::assignment::Assignment;
 use weir_common::id::{FlowId, RunId};
-use weir_common::record::{End, FlowClosed, PeerTotals};
+use weir_common::record::{End, Entry, FlowClosed, PeerTotals};
 use weir_engine::engine::Event;
 use weir_proto::agent::v1 as pb;
 use weir_proto::agent::v1::control_request::Message as Report;
 use weir_proto::types::v1::Snapshot;
 
 use crate::agent::{AgentSink, Shared};
-use crate::observe::{self, Observations};
+use crate::observe::{self, Observation, Observations};
 use crate::runs::{Action, World};
 use crate::state::{Accepted, StateError};
 use crate::traffic::{Running, Traffic};
@@ -310,7 +312,7 @@ impl Supervisor {
                 Action::Release(run) => drop(self.handles.remove(&run)),
                 Action::Observe(assignment, t0_ns) => {
                     let run = assignment.run;
-                    match observe::begin(self.shared.clone(), assignment, t0_ns) {
+                    match self.observe(assignment, t0_ns) {
                         Ok(observation) => {
                             self.observations.insert(run, observation);
                         }
@@ -324,6 +326,19 @@ impl Supervisor {
                 Action::Report(report) => self.report(*report),
             }
         }
+    }
+
+    /// Rows go straight into the outbox.
+    fn observe(&self, assignment: Arc<Assignment>, t0_ns: u64) -> io::Result<Observation> {
+        let (run, shared) = (assignment.run, Arc::clone(&self.shared));
+        let take = move |entry: Entry| {
+            shared.append(&entry);
+            if matches!(entry, Entry::Observed(_)) {
+                shared.tell(Message::Observed(run));
+            }
+        };
+        let kernel = self.shared.kernel_boot_id.clone();
+        observe::begin(self.shared.clock, kernel, assignment, t0_ns, take)
     }
 
     fn with(&self, run: RunId, call: impl FnOnce(&dyn Running)) {

@@ -125,6 +125,21 @@ fn count(value: &Value, path: &str) -> u64 {
 }
 
 #[test]
+fn what_the_kernel_went_through_is_told_once_for_both_hosts() {
+    needs!(Ground::Lab);
+    let hosts = Hosts::up("");
+    let document = hosts.generate("--udp 2M --for 2s --json").document();
+    let kernels = document["provenance"]["kernels"].as_array();
+    let [kernel] = kernels.expect("kernels").as_slice() else {
+        panic!("namespaces share a kernel: {:#}", document["provenance"]);
+    };
+    let phase = &kernel["phases"][0];
+    assert!(phase["busy"].as_f64().expect("it ran") > 0.0, "{phase:#}");
+    assert!(phase["steal"].is_number(), "{phase:#}");
+    assert!(phase["softnet_processed"].as_u64() > Some(0), "{phase:#}");
+}
+
+#[test]
 fn hosts_of_one_name_are_told_apart_by_what_they_do() {
     needs!(Ground::Lab);
     let hosts = Hosts::up("");

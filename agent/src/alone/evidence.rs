@@ -41,7 +41,7 @@ impl Evidence {
         let (run, flow, end) = match &entry {
             Entry::Record(record) => (record.run, record.flow, record.end),
             Entry::Closed(closed) => (closed.run, closed.flow, closed.end),
-            // Nobody was asked to watch beside the flows.
+            // Not of a flow.
             Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) => return Ok(None),
         };
         let planned = plan.flow(flow).filter(|planned| {

@@ -232,13 +232,12 @@ fn judge(
         plan,
         t0_unix_ns: measured.t0_unix_ns,
         evidence: measured.evidence.flows(),
-        // Nobody watches beside the flows here.
-        surroundings: &Surroundings::new(plan),
+        surroundings: &measured.surroundings,
         reasons,
         warnings: warnings
             .map(|warning| Reason::of_run(&warning.code, warning.text.clone()))
             .collect(),
-        provenance: provenance(campaign, plan, host, receiver),
+        provenance: provenance(campaign, plan, &measured.surroundings, host, receiver),
     });
     let skew = &mut document.time.start_skew_us;
     if skew.max.is_some() && receiver.clock.bound_ns > 0 {
@@ -247,7 +246,22 @@ fn judge(
     document
 }
 
-fn provenance(campaign: &Campaign, plan: &Plan, host: &Host, receiver: &Receiver) -> Value {
+fn provenance(
+    campaign: &Campaign,
+    plan: &Plan,
+    surroundings: &Surroundings,
+    host: &Host,
+    receiver: &Receiver,
+) -> Value {
+    let mut boot_ids = vec![
+        &host.inventory.kernel_boot_id,
+        &receiver.host.kernel_boot_id,
+    ];
+    boot_ids.dedup();
+    let kernels = boot_ids.into_iter().map(|boot_id| {
+        let phases = surroundings.kernel_summary(boot_id, plan);
+        json!({ "boot_id": boot_id, "phases": phases })
+    });
     let argv: Vec<String> = std::env::args_os()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
@@ -284,7 +298,9 @@ fn provenance(campaign: &Campaign, plan: &Plan, host: &Host, receiver: &Receiver
         "weir": { "version": env!("CARGO_PKG_VERSION"), "controller": null },
         "campaign": { "text": weir_common::campaign::render(campaign), "argv": argv },
         "rng": { "seed": plan.seed },
+        "kernels": kernels.collect::<Vec<_>>(),
         "agents": hosts.collect::<Vec<_>>(),
+        "observers": surroundings.observers(),
         "methods": {
             "linger_s": plan.linger_ns as f64 / 1e9,
             "interval_s": plan.interval_ns as f64 / 1e9,

@@ -10,7 +10,7 @@ use weir_common::assignment::Assignment;
 use weir_common::id::{AgentName, SessionId};
 use weir_common::record::{End, Entry};
 use weir_engine::engine::Event;
-use weir_experiment::analysis::Failure;
+use weir_experiment::analysis::{Failure, Surroundings};
 use weir_experiment::output::text::printable;
 use weir_experiment::plan::Plan;
 use weir_proto::convert::{clip, limits};
@@ -24,13 +24,15 @@ use super::agreement::{Agreement, Side};
 use super::channel::Channel;
 use super::clock::Relation;
 use super::connect::{broken, unexpected};
-use super::evidence::Evidence;
+use super::evidence::{Evidence, RUN};
 use super::host::Host;
 use super::lines::Lines;
-use super::share::{self, Share};
+use super::share::{self, Share, Told};
 
 /// Time for the receiver to answer an offer.
 const OFFER_LIMIT: Duration = Duration::from_secs(10);
+/// What a share told that is taken in before the peer has its turn.
+const TOLD_AT_ONCE: usize = 64;
 /// How much longer than `settle` both sides may take to get ready.
 const SETTLE_GRACE: Duration = Duration::from_secs(10);
 /// From the decision to T0: the order has to arrive before it, and is repeated by
@@ -96,6 +98,8 @@ pub(super) struct Lead<'a> {
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) evidence: Evidence,
+    /// What both saw beside the flows.
+    pub(super) surroundings: Surroundings,
     /// T0, ns since the Unix epoch; `None` when nothing could start.
     pub(super) t0_unix_ns: Option<i64>,
     /// Why it was ended early.
@@ -158,6 +162,7 @@ impl Lead<'_> {
             agreement: Agreement::new(sessions),
             measured: Measured {
                 evidence: Evidence::new(self.plan),
+                surroundings: Surroundings::new(self.plan),
                 t0_unix_ns: None,
                 stopped: None,
                 interrupted: false,
@@ -190,9 +195,10 @@ impl Lead<'_> {
     /// Until every session is ready or failed at both ends.
     async fn prepare(&mut self, course: &mut Course, settle: Duration) -> Result<(), Error> {
         let until = Instant::now() + settle + SETTLE_GRACE;
+        let mut told = Vec::new();
         while !course.agreement.is_decided() && course.measured.stopped.is_none() {
             tokio::select! {
-                event = course.share.events.recv() => self.event(course, event),
+                () = course.share.tell(&mut told, TOLD_AT_ONCE) => self.told(course, &mut told),
                 message = self.channel.receive() => self.message(course, message),
                 () = self.interrupts.next() => self.interrupted(course)?,
                 () = sleep_until(until) => {
@@ -206,7 +212,7 @@ impl Lead<'_> {
     fn start(&mut self, course: &mut Course) {
         let (now_ns, unix_ns) = (self.host.clock.now_ns(), self.host.clock.unix_ns());
         let t0_ns = now_ns + LEAD_NS;
-        course.share.handle.start(t0_ns);
+        course.share.start(t0_ns);
         let start = Message::Start(pb::Start {
             mono_ns: self.clock.at_peer(t0_ns),
         });
@@ -219,6 +225,7 @@ impl Lead<'_> {
     /// Until both sides have told everything, or one will not.
     async fn collect(&mut self, course: &mut Course) -> Result<(), Error> {
         let mut last_words: Option<Instant> = None;
+        let mut told = Vec::new();
         while !(course.here_done && course.there_done) {
             if course.here_done && last_words.is_none() {
                 let grace = if course.measured.stopped.is_some() {
@@ -229,7 +236,7 @@ impl Lead<'_> {
                 last_words = Some(Instant::now() + grace);
             }
             tokio::select! {
-                event = course.share.events.recv(), if !course.here_done => self.event(course, event),
+                () = course.share.tell(&mut told, TOLD_AT_ONCE), if !course.here_done => self.told(course, &mut told),
                 message = self.channel.receive(), if !course.there_done => self.message(course, message),
                 () = self.interrupts.next() => self.interrupted(course)?,
                 () = at(last_words) => {
@@ -242,17 +249,21 @@ impl Lead<'_> {
         Ok(())
     }
 
-    /// Our engine says something.
-    fn event(&mut self, course: &mut Course, event: Option<Event>) {
-        let Some(event) = event else {
-            course.here_done = true;
-            return;
-        };
-        if let Some(entry) = share::entry(&event) {
-            let own = self.names.0.clone();
-            self.entry(course, &own, entry)
-                .expect("the engine tells of its own assignment only");
+    /// Our own share says something.
+    fn told(&mut self, course: &mut Course, told: &mut Vec<Told>) {
+        for told in told.drain(..) {
+            if let Some(entry) = share::entry(&told) {
+                let own = self.names.0.clone();
+                self.entry(course, &own, entry)
+                    .expect("a share tells of its own assignment only");
+            }
+            if let Some(event) = told.engine() {
+                self.event(course, event);
+            }
         }
+    }
+
+    fn event(&mut self, course: &mut Course, event: Event) {
         match event {
             Event::Ready { session, .. } => course.agreement.ready(Side::Here, session),
             Event::Failed {
@@ -311,7 +322,7 @@ impl Lead<'_> {
         match &news.state {
             Some(State::ListeningPort(port)) => {
                 if let Ok(port) = u16::try_from(*port) {
-                    course.share.handle.set_target(session, port);
+                    course.share.engine().set_target(session, port);
                 }
             }
             Some(State::Ready(_)) => course.agreement.ready(Side::There, session),
@@ -346,7 +357,11 @@ impl Lead<'_> {
         agent: &AgentName,
         entry: Entry,
     ) -> Result<(), String> {
-        let row = course.measured.evidence.take(self.plan, agent, entry)?;
+        let measured = &mut course.measured;
+        let Some(entry) = surround(&mut measured.surroundings, agent, entry)? else {
+            return Ok(());
+        };
+        let row = measured.evidence.take(self.plan, agent, entry)?;
         if let (Some(row), Some(lines)) = (row, &mut self.lines) {
             lines.take(&row).iter().for_each(|line| (self.say)(line));
         }
@@ -366,7 +381,7 @@ impl Lead<'_> {
                     self.lost(course, &broken(&error));
                 }
             }
-            Side::There => course.share.handle.exclude(session),
+            Side::There => course.share.engine().exclude(session),
         }
     }
 
@@ -382,7 +397,7 @@ impl Lead<'_> {
 
     /// Ends both shares; the first reason counts.
     fn stop(&mut self, course: &mut Course, why: String) {
-        course.share.handle.stop(&why);
+        course.share.engine().stop(&why);
         if !course.there_done {
             let reason = clip(&why, limits::REASON);
             // A connection that is gone is noticed by reading.
@@ -400,6 +415,27 @@ impl Lead<'_> {
         self.stop(course, "interrupted".to_owned());
         Ok(())
     }
+}
+
+/// Takes what an agent saw beside the flows; gives back what is of a flow.
+///
+/// # Errors
+/// It is of another run.
+fn surround(
+    surroundings: &mut Surroundings,
+    agent: &AgentName,
+    entry: Entry,
+) -> Result<Option<Entry>, String> {
+    if entry.run() != RUN {
+        return Err(format!("{} is not this test", entry.run()));
+    }
+    match entry {
+        Entry::Link(row) => surroundings.link_row(agent, &row),
+        Entry::Kernel(row) => surroundings.kernel_row(&row),
+        Entry::Observed(observed) => surroundings.observed(agent.clone(), *observed),
+        Entry::Record(_) | Entry::Closed(_) => return Ok(Some(entry)),
+    }
+    Ok(None)
 }
 
 /// Sleeps until an instant; for ever without one.

@@ -26,7 +26,7 @@ use weir_wire::handshake::{Answer, MAX_LENGTH, Preamble};
 use super::channel::{Channel, ChannelError};
 use super::host::Host;
 use super::offer::{self, Terms};
-use super::share::{self, Share};
+use super::share::{self, Share, Told};
 use super::{Error, tell};
 
 /// Generators served at once; one more is told so.
@@ -400,14 +400,15 @@ async fn test(
         return Ok(outcome(channel).await);
     };
     // What was begun ends, so that its ports and threads are free again.
-    share.handle.stop(&why);
-    while let Some(event) = share.events.recv().await {
-        match event {
-            Event::Closed(flow) => closed.push(*flow),
-            Event::Finished => break,
-            _ => {}
-        }
+    share.engine().stop(&why);
+    let mut told = Vec::new();
+    while !told.iter().any(Told::is_last) {
+        share.tell(&mut told, ENTRIES_AT_ONCE).await;
     }
+    closed.extend(told.into_iter().filter_map(|told| match told {
+        Told::Engine(Event::Closed(flow)) => Some(*flow),
+        _ => None,
+    }));
     Err(Broken { why, closed })
 }
 
@@ -426,18 +427,15 @@ async fn serve_share(
     let start_by = Instant::now() + settle + START_GRACE;
     let mut started = false;
     let mut ending = false;
-    let mut events = Vec::new();
+    let mut told = Vec::new();
     loop {
         tokio::select! {
-            taken = share.events.recv_many(&mut events, ENTRIES_AT_ONCE) => {
-                if taken == 0 {
-                    return Err("the engine is gone".to_owned());
-                }
-                let entries: Vec<_> = events.iter().filter_map(share::entry).collect();
+            () = share.tell(&mut told, ENTRIES_AT_ONCE) => {
+                let entries: Vec<_> = told.iter().filter_map(share::entry).collect();
                 if !entries.is_empty() {
                     channel.send(share::rows(&entries)).map_err(broken)?;
                 }
-                for event in events.drain(..) {
+                for event in told.drain(..).filter_map(Told::engine) {
                     if let Some(news) = share::news(&event) {
                         channel.send(news).map_err(broken)?;
                     }
@@ -452,7 +450,7 @@ async fn serve_share(
             }
             message = channel.receive() => match message.map_err(broken)? {
                 Message::Excluded(excluded) => {
-                    share.handle.exclude(weir_common::id::SessionId(excluded.session));
+                    share.engine().exclude(weir_common::id::SessionId(excluded.session));
                 }
                 Message::Start(start) => {
                     let ahead_ns = start.mono_ns.saturating_sub(context.host.clock.now_ns());
@@ -460,10 +458,10 @@ async fn serve_share(
                         return Err("its T0 is farther than a minute".to_owned());
                     }
                     started = true;
-                    share.handle.start(start.mono_ns);
+                    share.start(start.mono_ns);
                 }
                 Message::Stop(stop) => {
-                    share.handle.stop(&clip(&stop.reason, limits::REASON));
+                    share.engine().stop(&clip(&stop.reason, limits::REASON));
                 }
                 _ => return Err("it does not keep to the order of the protocol".to_owned()),
             },
@@ -473,7 +471,7 @@ async fn serve_share(
             () = context.shutdown.requested(), if !ending => {
                 ending = true;
                 let reason = "the receiver was ended";
-                share.handle.stop(reason);
+                share.engine().stop(reason);
                 let stop = Message::Stop(pb::Stop { reason: reason.to_owned() });
                 channel.send(stop).map_err(broken)?;
             }

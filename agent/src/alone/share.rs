@@ -15,16 +15,51 @@ use weir_proto::convert::{clip, limits};
 use weir_proto::peer::v1 as pb;
 use weir_proto::peer::v1::frame::Message;
 use weir_proto::types::v1 as types;
+use weir_runtime::HostClock;
 
 use super::host::Host;
+use crate::observe::{self, Observation};
 use crate::policy::LocalPolicy;
 use crate::supervisor::chain;
 
-/// A share that is being prepared or runs. Its events have to be taken.
+/// What a share tells: its engine, and its observation of this host.
+#[derive(Debug)]
+pub(super) enum Told {
+    Engine(Event),
+    Seen(Entry),
+    /// The observation has ended.
+    SeenAll,
+}
+
+impl Told {
+    /// Whether nothing comes after it.
+    pub(super) fn is_last(&self) -> bool {
+        matches!(self, Self::Engine(Event::Finished))
+    }
+
+    /// What the engine says.
+    pub(super) fn engine(self) -> Option<Event> {
+        match self {
+            Self::Engine(event) => Some(event),
+            Self::Seen(_) | Self::SeenAll => None,
+        }
+    }
+}
+
+/// A share that is being prepared or runs. What it tells has to be taken.
+///
+/// Invariant: `told` is open until [`Told::is_last`] was handed out.
 #[derive(Debug)]
 pub(super) struct Share {
-    pub(super) handle: RunHandle,
-    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    handle: RunHandle,
+    told: mpsc::UnboundedReceiver<Told>,
+    sender: mpsc::UnboundedSender<Told>,
+    assignment: Arc<Assignment>,
+    clock: HostClock,
+    kernel_boot_id: String,
+    observation: Option<Observation>,
+    /// The engine has finished; the end of the observation is awaited.
+    finished: bool,
 }
 
 impl Share {
@@ -45,20 +80,92 @@ impl Share {
             clock_domain: host.inventory.kernel_boot_id.clone(),
             cpus: None,
         });
-        let (sender, events) = mpsc::unbounded_channel();
+        let (sender, told) = mpsc::unbounded_channel();
+        let assignment = Arc::new(assignment);
         let handle = engine
-            .prepare(Arc::new(assignment), Arc::new(Queue(sender)))
+            .prepare(Arc::clone(&assignment), Arc::new(Queue(sender.clone())))
             .map_err(|error| chain(&error))?;
-        Ok(Self { handle, events })
+        Ok(Self {
+            handle,
+            told,
+            sender,
+            assignment,
+            clock: host.clock,
+            kernel_boot_id: host.inventory.kernel_boot_id.clone(),
+            observation: None,
+            finished: false,
+        })
+    }
+
+    /// What the engine is told.
+    pub(super) fn engine(&self) -> &RunHandle {
+        &self.handle
+    }
+
+    /// T0 is known: traffic starts then, and this host is observed from then on.
+    pub(super) fn start(&mut self, t0_ns: u64) {
+        self.handle.start(t0_ns);
+        if self.observation.is_some() || !self.assignment.observe.is_any() {
+            return;
+        }
+        let witness = Witness(self.sender.clone());
+        let take = move |entry| witness.tell(Told::Seen(entry));
+        let (kernel, assignment) = (self.kernel_boot_id.clone(), Arc::clone(&self.assignment));
+        match observe::begin(self.clock, kernel, assignment, t0_ns, take) {
+            Ok(observation) => self.observation = Some(observation),
+            Err(error) => tracing::warn!(%error, "the host is not observed: no thread"),
+        }
+    }
+
+    /// Something told, or more of it, at most `most`: adds it to `into`. Cancel-safe.
+    pub(super) async fn tell(&mut self, into: &mut Vec<Told>, most: usize) {
+        let begun = into.len();
+        while into.len() == begun {
+            // This side keeps a sender: the channel never closes.
+            self.told.recv_many(into, most).await;
+            self.put_the_end_last(into, begun);
+        }
+    }
+
+    /// The engine's last word waits for that of the observation.
+    fn put_the_end_last(&mut self, told: &mut Vec<Told>, begun: usize) {
+        for word in told.split_off(begun) {
+            match word {
+                Told::SeenAll => self.observation = None,
+                word if word.is_last() => self.finished = true,
+                word => told.push(word),
+            }
+        }
+        match &mut self.observation {
+            Some(observation) if self.finished => observation.end(),
+            None if self.finished => told.push(Told::Engine(Event::Finished)),
+            _ => {}
+        }
     }
 }
 
-struct Queue(mpsc::UnboundedSender<Event>);
+/// Tells of an observation, and of its end however it comes about.
+struct Witness(mpsc::UnboundedSender<Told>);
+
+impl Witness {
+    fn tell(&self, told: Told) {
+        // Nobody listens once the meeting has ended.
+        let _ended = self.0.send(told).is_err();
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.tell(Told::SeenAll);
+    }
+}
+
+struct Queue(mpsc::UnboundedSender<Told>);
 
 impl Sink for Queue {
     fn event(&self, _run: RunId, event: Event) {
         // Nobody listens once the meeting has ended; then nothing matters any more.
-        let _ended = self.0.send(event).is_err();
+        let _ended = self.0.send(Told::Engine(event)).is_err();
     }
 }
 
@@ -81,11 +188,12 @@ impl Policy for OnlyPeer {
 }
 
 /// A row or a manifest.
-pub(super) fn entry(event: &Event) -> Option<Entry> {
-    match event {
-        Event::Record(record) => Some(Entry::Record(record.clone())),
-        Event::Closed(closed) => Some(Entry::Closed(closed.clone())),
-        _ => None,
+pub(super) fn entry(told: &Told) -> Option<Entry> {
+    match told {
+        Told::Engine(Event::Record(record)) => Some(Entry::Record(record.clone())),
+        Told::Engine(Event::Closed(closed)) => Some(Entry::Closed(closed.clone())),
+        Told::Engine(_) | Told::SeenAll => None,
+        Told::Seen(entry) => Some(entry.clone()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
-use weir_common::observation::{Observed, Observer};
+use weir_common::observation::Observed;
 use weir_experiment::analysis::Surroundings;
 use weir_experiment::analysis::floor::Floor;
 use weir_experiment::plan::Plan;
@@ -66,7 +66,7 @@ impl Provenance {
             "kernels": self.kernels(plan, surroundings),
             "agents": agents,
             "floor": floors,
-            "observers": observers(surroundings),
+            "observers": surroundings.observers(),
             "methods": {
                 "linger_s": plan.linger_ns as f64 / 1e9,
                 "interval_s": plan.interval_ns as f64 / 1e9,
@@ -164,21 +164,4 @@ fn add_observed(agent: &mut Map<String, Value>, observed: &Observed) {
             "interfaces_left_out": observed.interfaces_left_out,
         }),
     );
-}
-
-/// Who captured packets, by the agents that saw it.
-fn observers(surroundings: &Surroundings) -> Vec<Value> {
-    let told = surroundings.observations().iter();
-    told.flat_map(|(agent, observed)| {
-        observed.observers.iter().map(move |observer| {
-            let Observer {
-                who,
-                pid,
-                interface,
-                here,
-            } = observer;
-            json!({ "who": who, "pid": pid, "interface": interface, "seen_by": agent, "on_its_host": here })
-        })
-    })
-    .collect()
 }

@@ -15,6 +15,9 @@ const PLACES_MOST: usize = 5;
 /// Interfaces that the document names.
 const LINKS_MOST: usize = 200;
 
+/// Interfaces, and kernels, that are kept in memory: their names come from agents.
+const KEPT_MOST: usize = 100_000;
+
 /// Everything known of hosts and kernels beside the flows.
 ///
 /// Rows are taken in any order, each once; a row belongs to the phase that has
@@ -101,6 +104,10 @@ impl Surroundings {
             return;
         };
         let phases = self.phases.len();
+        let is_new = !self.kernels.contains_key(&row.kernel_boot_id);
+        if is_new && self.kernels.len() >= KEPT_MOST {
+            return;
+        }
         let known = self.kernels.entry(row.kernel_boot_id.clone()).or_default();
         known.resize(phases, KernelTotals::default());
         known[phase].counters.add(&row.counters);
@@ -112,6 +119,9 @@ impl Surroundings {
         let phase = self.phase(row.start_ns, row.length_ns);
         let phases = self.phases.len();
         let key = (agent.clone(), row.interface.clone());
+        if self.links.len() >= KEPT_MOST && !self.links.contains_key(&key) {
+            return;
+        }
         let known = self.links.entry(key).or_default();
         known.all.add(&row.counters);
         known.backlog_max_bytes = known.backlog_max_bytes.max(row.qdisc_backlog_bytes);
@@ -134,6 +144,24 @@ impl Surroundings {
     /// What observed, by agent.
     pub fn observations(&self) -> &BTreeMap<AgentName, Observed> {
         &self.observed
+    }
+
+    /// Who captured packets, by the agents that saw it.
+    pub fn observers(&self) -> Vec<Value> {
+        let all = self.observed.iter().flat_map(|(agent, observed)| {
+            let observers = observed.observers.iter();
+            observers.map(move |observer| (agent, observer))
+        });
+        let told = all.map(|(agent, observer)| {
+            json!({
+                "who": observer.who,
+                "pid": observer.pid,
+                "interface": observer.interface,
+                "seen_by": agent,
+                "on_its_host": observer.here,
+            })
+        });
+        told.collect()
     }
 
     /// What a kernel went through in the measured part of each phase.
