@@ -5,6 +5,7 @@ mod model;
 mod observing;
 
 use weir_common::assignment::Observe;
+use weir_common::assignment::Order;
 use weir_common::campaign::file;
 use weir_common::label::Labels;
 use weir_experiment::planner::{self, AgentFacts};
