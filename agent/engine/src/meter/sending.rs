@@ -136,8 +136,14 @@ impl SendMeter {
     /// A departure at `now_ns` that was due at `due_ns`.
     #[inline]
     pub(crate) fn departed(&mut self, due_ns: u64, now_ns: u64) {
-        self.row.lateness.record(now_ns.saturating_sub(due_ns));
+        self.late_by(now_ns.saturating_sub(due_ns));
         self.sent_first(now_ns);
+    }
+
+    /// Something was attempted so long after it was due.
+    #[inline]
+    pub(crate) fn late_by(&mut self, ns: u64) {
+        self.row.lateness.record(ns);
     }
 
     /// Something was sent at `now_ns`.

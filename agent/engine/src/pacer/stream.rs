@@ -118,10 +118,17 @@ impl StreamPacer {
 
     /// The action at `now_ns`.
     pub fn next(&mut self, now_ns: u64) -> StreamAction {
+        self.next_and_tell(now_ns, |_| {})
+    }
+
+    /// As [`next`](Self::next); `told` gets, once for each write that is to be made
+    /// now, the instant at which it was due.
+    pub fn next_and_tell(&mut self, now_ns: u64, mut told: impl FnMut(u64)) -> StreamAction {
         let otherwise = loop {
             match self.pacer.next(now_ns) {
                 Action::Send => {
                     for due in self.pacer.due() {
+                        told(due.due_ns);
                         // A single write may be more than a second of the rate.
                         self.pending_limit = self.pending_limit.max(u64::from(due.bytes));
                         self.offered_bytes += u64::from(due.bytes);

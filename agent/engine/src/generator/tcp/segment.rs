@@ -29,6 +29,8 @@ pub(super) struct Stream {
     wake_ns: Option<u64>,
     /// Since when it waits for room in the socket.
     full_ns: Option<u64>,
+    /// Until when the socket last held it back.
+    held_until_ns: u64,
 }
 
 /// One segment under way.
@@ -224,6 +226,7 @@ impl Stream {
             info: Sampled::default(),
             wake_ns: None,
             full_ns: None,
+            held_until_ns: 0,
         }
     }
 
@@ -248,12 +251,14 @@ impl Stream {
         }
         if let Some(full_ns) = self.full_ns.take() {
             writing.meter.held_back(now_ns.saturating_sub(full_ns));
+            self.held_until_ns = now_ns;
         }
         if self.context.run.is_stopped() {
             return Err(Over::Stopped);
         }
         let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
         if from_t0_ns >= segment.end_ns() {
+            self.offer_rest(writing, schedule, segment);
             return Err(Over::Time);
         }
         while from_t0_ns >= writing.cut_ns {
@@ -264,6 +269,20 @@ impl Stream {
             Schedule::Paced { pacer, offered } => self.paced(writing, pacer, offered, now_ns),
             Schedule::Problem(reason) => Err(Over::Broken(std::mem::take(reason))),
         }
+    }
+
+    /// What became due before the end and was not looked at in time was asked for too.
+    fn offer_rest(&mut self, writing: &mut Writing, schedule: &mut Schedule, segment: Segment) {
+        let Schedule::Paced { pacer, offered } = schedule else {
+            return;
+        };
+        while !writing.meter.is_last_row() {
+            self.cut(writing);
+        }
+        pacer.next(self.context.host_ns(segment.end_ns()));
+        let asked = pacer.offered_bytes() - *offered;
+        writing.count(Fate::Offered, asked, segment.end_ns());
+        *offered = pacer.offered_bytes();
     }
 
     /// A step without a schedule.
@@ -297,7 +316,13 @@ impl Stream {
         offered: &mut u64,
         now_ns: u64,
     ) -> Result<Next, Over> {
-        let action = pacer.next(now_ns);
+        let (held_until_ns, meter) = (self.held_until_ns, &mut writing.meter);
+        let action = pacer.next_and_tell(now_ns, |due_ns| {
+            // What became due while the link held the stream back is not the CPU's lateness.
+            if due_ns > held_until_ns {
+                meter.late_by(now_ns.saturating_sub(due_ns));
+            }
+        });
         let from_t0_ns = now_ns.saturating_sub(self.context.t0_ns);
         let asked = pacer.offered_bytes() - *offered;
         writing.count(Fate::Offered, asked, from_t0_ns);
