@@ -3,19 +3,28 @@
 
 mod check;
 mod conservation;
+mod disturbed;
 mod examples;
 mod hosts;
+mod injected;
 mod loss;
 mod many_to_one;
+mod marks;
 mod paths;
 mod phases;
+mod queues;
+mod rules;
 mod sending;
+mod stalled;
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
+use weir_common::record::End;
 use weir_lab::Topology;
-use weir_tests::{Account, Cluster};
+use weir_tests::{Account, Cluster, eventually};
 
 use self::check::conserved;
 
@@ -62,6 +71,40 @@ fn run_line(cluster: &Cluster, line: &str, exit: i32) -> (Value, Account) {
     assert_eq!(document["exit"], exit, "{line}");
     let account = conserved(cluster, &document);
     (document, account)
+}
+
+/// As [`run`], and does something while it runs, with half a second to an interval.
+fn during(cluster: &Cluster, line: &str, act: impl FnOnce()) -> (Value, Account) {
+    let line = format!(
+        "run --json --from {GENERATOR} --to {RECEIVER} {line} --interval 500ms --ignore behind,frozen"
+    );
+    let mut command = cluster.command(&words(&line));
+    let child = command.stdout(Stdio::piped()).spawn().expect("weir runs");
+    act();
+    let output = child.wait_with_output().expect("our own child");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("a result");
+    assert_eq!(document["exit"], 0, "{line}: {document:#}");
+    let account = conserved(cluster, &document);
+    (document, account)
+}
+
+/// Waits until so many more UDP packets have left the generator, or reached the receiver.
+fn await_packets(cluster: &Cluster, end: End, more: u64) {
+    let counted = || {
+        let host = match end {
+            End::Tx => GENERATOR,
+            End::Rx => RECEIVER,
+        };
+        let counters = cluster.lab().counters(host).expect("hosts are counted");
+        match end {
+            End::Tx => counters.udp().output().packets(),
+            End::Rx => counters.udp().input().packets(),
+        }
+    };
+    let aim = counted() + more;
+    eventually("packets", Duration::from_secs(30), || {
+        (counted() >= aim).then_some(())
+    });
 }
 
 /// A number of the result document.

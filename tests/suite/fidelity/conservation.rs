@@ -190,3 +190,28 @@ fn tcp_is_conserved_to_the_byte() {
         }
     }
 }
+
+/// 375 bytes a second, ten writes of at most 38 bytes. What is due at an instant is
+/// written at once, or late by what the record says.
+#[test]
+fn tcp_at_three_kbits_a_second_keeps_to_it_every_second() {
+    needs!(Ground::Lab);
+    const WRITE_BYTES: f64 = 38.0;
+    let cluster = on_two_hosts();
+    let (document, account) = run(&cluster, "--tcp 3kbit/s --for 5s --interval 1s", 0);
+    let flow = &flows(&document)[0];
+    assert_eq!(number(flow, "/offered/bytes"), 5 * 375, "{flow:#}");
+    let kept = &account[&(1, End::Tx)];
+    let lateness = kept.closed.window.lateness.as_ref();
+    let late_ns = lateness.and_then(|lateness| lateness.max_ns());
+    let late_bytes = late_ns.expect("paced traffic has it") as f64 / 1e9 * 375.0;
+    let rows: Vec<f64> = kept
+        .sums()
+        .map(|row| row.counters.tx_bytes.unwrap_or(0) as f64)
+        .collect();
+    assert_eq!(rows.len(), 5);
+    for row in &rows {
+        let off = (row - 375.0).abs();
+        assert!(off <= WRITE_BYTES + late_bytes, "{rows:?}: {flow:#}");
+    }
+}

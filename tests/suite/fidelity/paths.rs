@@ -62,23 +62,7 @@ fn packets_too_small_for_a_stamp_have_no_delay() {
 #[test]
 fn hosts_with_ipv6_only_are_measured() {
     needs!(Ground::Lab);
-    let lab = Lab::up(&two_hosts()).expect("a lab");
-    for host in [GENERATOR, RECEIVER] {
-        let address = format!("{}/24", lab.address(host).expect("a host"));
-        let mut command = lab.command(host, "ip").expect("a host");
-        let status = command
-            .args(["address", "delete", &address, "dev", "net0"])
-            .status();
-        assert!(
-            status.expect("ip is there").success(),
-            "{host} has no IPv4 address any more"
-        );
-    }
-    let mut cluster = Cluster::around(lab);
-    for host in [GENERATOR, RECEIVER] {
-        cluster.start_agent(host);
-    }
-    cluster.await_agents(2);
+    let cluster = with_ipv6_only();
     for traffic in [
         "--udp 300pkt/s --size 100",
         "--tcp 3M --streams 2",
@@ -112,4 +96,26 @@ fn hosts_with_ipv6_only_are_measured() {
             lab.forget_counts(GENERATOR).expect("hosts are counted");
         }
     }
+}
+
+/// Two hosts whose agents have IPv6 addresses alone.
+pub(super) fn with_ipv6_only() -> Cluster {
+    let lab = Lab::up(&two_hosts()).expect("a lab");
+    for host in [GENERATOR, RECEIVER] {
+        let address = format!("{}/24", lab.address(host).expect("a host"));
+        let mut command = lab.command(host, "ip").expect("a host");
+        let status = command
+            .args(["address", "delete", &address, "dev", "net0"])
+            .status();
+        assert!(
+            status.expect("ip is there").success(),
+            "{host} has no IPv4 address any more"
+        );
+    }
+    let mut cluster = Cluster::around(lab);
+    for host in [GENERATOR, RECEIVER] {
+        cluster.start_agent(host);
+    }
+    cluster.await_agents(2);
+    cluster
 }
