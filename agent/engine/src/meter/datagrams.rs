@@ -220,12 +220,18 @@ impl DatagramMeter {
             let start_ns = setup.segments[segment].start_ns;
             open.first_packet_ns = Some(packet.at_ns.saturating_sub(start_ns));
         }
-        open.row.marks.enter(packet.ttl, packet.tos, self.ttl);
+        // What of the warm-up comes late is in no figure of the measured window.
+        let figures = packet.cohort & 1 == 1 || open.grid.is_in_warmup();
+        if figures {
+            open.row.marks.enter(packet.ttl, packet.tos, self.ttl);
+        }
         self.ttl = packet.ttl.or(self.ttl);
         if let Some(send_ns) = packet.send_ns {
             self.jitter.record(send_ns, packet.arrival_ns);
             let delay_ns = self.setup.clock.delay_ns(send_ns, packet.arrival_ns);
-            open.row.enter_delay(delay_ns, self.setup.clock.bound_ns());
+            if figures {
+                open.row.enter_delay(delay_ns, self.setup.clock.bound_ns());
+            }
             if self.setup.clock.is_comparable() {
                 let waits_ns = self.setup.linger_ns.saturating_add(delay_ns);
                 self.hold_ns = self.hold_ns.max(waits_ns);

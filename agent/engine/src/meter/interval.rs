@@ -73,6 +73,11 @@ impl Grid {
         self.segment.start_ns.saturating_add(end)
     }
 
+    /// Whether the current row is of the warm-up.
+    pub(crate) fn is_in_warmup(&self) -> bool {
+        self.start_ns < self.segment.start_ns.saturating_add(self.segment.warmup_ns)
+    }
+
     /// Whether the current row is the segment's last.
     pub(crate) fn is_last(&self) -> bool {
         self.row_end_ns() >= self.segment.end_ns()
@@ -95,7 +100,7 @@ impl Grid {
     fn span(&self, end_ns: u64) -> Span {
         let length_ns = end_ns - self.start_ns;
         let mut flags = Flags::default();
-        if self.start_ns < self.segment.start_ns.saturating_add(self.segment.warmup_ns) {
+        if self.is_in_warmup() {
             flags.insert(Flags::WARMUP);
         }
         if length_ns < self.interval_ns {

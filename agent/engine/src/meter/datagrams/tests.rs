@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use weir_common::id::FlowId;
 use weir_common::record::Counters;
+use weir_common::stats::Histogram;
 use weir_wire::link::CohortSpan as WireSpan;
 
 use super::*;
@@ -89,7 +90,11 @@ fn end(output: &[Output], segment: usize) -> &StreamClosed {
 fn rows_go_by_arrival_and_cohorts_by_sending() {
     let mut meter = meter(vec![segment(1, 0, 300, 100)], true);
     arrive(&mut meter, &packet(0, 0, 10, 5));
-    arrive(&mut meter, &packet(1, 0, 90, 30)); // warm-up cohort, measured row
+    let marked = Packet {
+        tos: Some(0b11),
+        ..packet(1, 0, 90, 30)
+    };
+    arrive(&mut meter, &marked); // warm-up cohort, measured row
     arrive(&mut meter, &packet(2, 1, 110, 5));
     arrive(&mut meter, &packet(4, 1, 290, 30)); // after the end; 3 is missing
     meter.close_front(
@@ -107,6 +112,18 @@ fn rows_go_by_arrival_and_cohorts_by_sending() {
     assert_eq!(column(|counters| counters.rx_packets), [1, 2, 1]);
     assert_eq!(column(|counters| counters.rx_of_tx_packets), [2, 1, 1]);
     assert_eq!(column(|counters| counters.lost_packets), [0, 0, 1]);
+    let samples = |row: &&Row| row.delay.as_ref()?.delay.as_ref().map(Histogram::count);
+    let samples: Vec<_> = rows.iter().map(samples).collect();
+    assert_eq!(
+        samples,
+        [Some(1), Some(1), Some(1)],
+        "none of the warm-up in the window"
+    );
+    let ce = |row: &&Row| row.more.as_ref().unwrap().ce;
+    assert_eq!(
+        rows.iter().map(ce).collect::<Vec<_>>(),
+        [Some(0), Some(0), Some(0)]
+    );
     assert!(rows[0].span.flags.contains(Flags::WARMUP));
     assert!(rows[2].span.flags.contains(Flags::LATE_REPORT));
     let closed = end(&output, 0);
