@@ -13,6 +13,7 @@ mod marks;
 mod paths;
 mod phases;
 mod queues;
+mod replies;
 mod rules;
 mod sending;
 mod stalled;
