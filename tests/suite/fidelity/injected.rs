@@ -152,15 +152,18 @@ fn timed(act: impl FnOnce()) -> Span {
 }
 
 /// The only outage of a flow is as long as the cut was, as far as its own resolution,
-/// the lateness of departures and the time that cutting and healing took allow.
+/// the sender's stalls and the time that cutting and healing took allow.
 fn lasts_as_long(flow: &Value, cut: Span, healed: Span) {
     assert_eq!(number(flow, "/outages/count"), 1, "{flow:#}");
     let outage = &flow["outages"]["kept"][0];
     let resolution = figure(flow, "/outages/resolution_s");
-    assert!((resolution - 0.002).abs() < 0.000_2, "{flow:#}");
+    let spacing = figure(flow, "/duration_s") / number(flow, "/sent/packets") as f64;
+    assert!((resolution / spacing - 1.0).abs() < 0.1, "{flow:#}");
+    // A busy machine may have stalled the sender for so long as it gave packets up.
     let slack = 2.0 * resolution
         + 2.0 * figure(flow, "/lateness_us/max") / 1e6
-        + figure(flow, "/delay_us/max") / 1e6;
+        + figure(flow, "/delay_us/max") / 1e6
+        + number(flow, "/lost_detail/behind") as f64 * 0.002;
     let least = healed.0.duration_since(cut.1).as_secs_f64() - slack;
     let most = healed.1.duration_since(cut.0).as_secs_f64() + slack;
     let length = figure(outage, "/length_s");
@@ -233,7 +236,8 @@ fn a_link_that_goes_down_is_an_outage_of_the_network() {
     });
     kernel_agrees(&cluster, &account, GENERATOR, RECEIVER);
     let flow = &flows(&document)[0];
-    assert_eq!(number(flow, "/lost/sender"), 0, "{flow:#}");
+    assert_eq!(number(flow, "/lost_detail/refused"), 0, "{flow:#}");
+    assert_eq!(number(flow, "/lost_detail/blocked"), 0, "{flow:#}");
     let (cut, healed) = spans.expect("the link was cut");
     lasts_as_long(flow, cut, healed);
     let outage = &flow["outages"]["kept"][0];
