@@ -57,3 +57,44 @@ impl LinkDecoder {
         self.used < self.bytes.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::MAX_BODY_BYTES;
+    use super::*;
+
+    #[test]
+    fn no_more_is_held_than_a_message_and_a_read() {
+        const READ: usize = 1_000;
+        const MOST: usize = MAX_BODY_BYTES + 4 + READ;
+        let bye = [0, 0, 0, 2, 1, 3];
+        // The longest frame that may be announced, of a type that there is not.
+        let mut long = (MAX_BODY_BYTES as u32).to_be_bytes().to_vec();
+        long.extend([1, 9]);
+        long.resize(4 + MAX_BODY_BYTES, 0);
+        let stream = [bye.repeat(20_000), long].concat();
+        let mut decoder = LinkDecoder::new();
+        let (mut messages, mut refused) = (0, 0);
+        for piece in stream.chunks(READ) {
+            decoder.push(piece);
+            while let Some(message) = decoder.next_message().unwrap_or_else(|error| {
+                assert_eq!(error, LinkError::UnknownType(9));
+                refused += 1;
+                None
+            }) {
+                assert_eq!(message, LinkMessage::Bye);
+                messages += 1;
+            }
+            // A vector may have twice the room that it needs.
+            let room = decoder.bytes.capacity();
+            assert!(room <= 2 * MOST, "{room} bytes held");
+        }
+        assert_eq!((messages, refused), (20_000, 1));
+        decoder.push(&stream);
+        assert_eq!(
+            decoder.bytes.capacity(),
+            0,
+            "nothing is held after an error"
+        );
+    }
+}

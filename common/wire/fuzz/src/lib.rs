@@ -1,0 +1,4 @@
+//! What the fuzz targets check: the same as the property tests of `weir-wire`.
+
+#[path = "../../tests/mutations/invariants.rs"]
+pub mod invariants;
