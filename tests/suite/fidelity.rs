@@ -7,6 +7,7 @@ mod disturbed;
 mod examples;
 mod hosts;
 mod injected;
+mod laws;
 mod loss;
 mod many_to_one;
 mod marks;

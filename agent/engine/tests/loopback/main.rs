@@ -3,13 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod ends;
+mod laws;
 mod many;
 mod options;
 mod pair;
 mod rates;
 mod scripted;
 mod sending;
-
 mod tcp;
 mod udp;
 mod way;

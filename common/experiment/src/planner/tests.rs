@@ -2,6 +2,7 @@
 
 mod errors;
 mod files;
+mod laws;
 mod properties;
 
 use std::collections::BTreeMap;
