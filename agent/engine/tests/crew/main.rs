@@ -8,8 +8,6 @@
 #[path = "../loopback/pair.rs"]
 mod pair;
 
-mod cost;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
