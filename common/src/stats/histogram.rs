@@ -6,9 +6,11 @@
 //! stay exact through [`Histogram::merge`] and the encoded form.
 
 mod codec;
+mod steps;
 #[cfg(test)]
 mod tests;
 
+use self::steps::Steps;
 pub use codec::{HistogramError, MAX_ENCODED_BYTES};
 
 /// Smallest value with a step of its own, in nanoseconds (0.1 us).
@@ -27,7 +29,9 @@ const STEPS: usize = raw_step(HIGHEST_NS) - FIRST_STEP + 1;
 
 /// A mergeable histogram of durations in nanoseconds.
 ///
-/// The counters are allocated with the first sample; an empty one is small.
+/// An empty one is small, and one with few samples takes some 100 bytes: counters
+/// for all steps are allocated when that many samples are recorded, or that many
+/// steps filled, that they are worth it.
 /// Values below [`LOWEST_NS`] share the first step, and are exact in sum,
 /// minimum and maximum. Values above [`HIGHEST_NS`] count as [`HIGHEST_NS`] in
 /// every figure. Both are counted, see [`Histogram::below`] and
@@ -45,16 +49,6 @@ pub struct Histogram {
     max_ns: u64,
     sum_ns: u128,
     sum_of_squares: u128,
-}
-
-/// The counters: 32 bits each until one of them would overflow, as can happen
-/// to histograms merged over hours.
-#[derive(Debug, Clone, Default)]
-enum Steps {
-    #[default]
-    Empty,
-    Narrow(Box<[u32; STEPS]>),
-    Wide(Box<[u64; STEPS]>),
 }
 
 impl Histogram {
@@ -81,7 +75,7 @@ impl Histogram {
         self.sum_ns = self.sum_ns.saturating_add(u128::from(value));
         let square = u128::from(value) * u128::from(value);
         self.sum_of_squares = self.sum_of_squares.saturating_add(square);
-        self.steps.add(step(value), 1);
+        self.steps.record(step(value), self.count);
     }
 
     /// Adds all samples of another histogram, as if each had been recorded here.
@@ -204,52 +198,6 @@ impl PartialEq for Histogram {
 }
 
 impl Eq for Histogram {}
-
-impl Steps {
-    #[inline]
-    fn add(&mut self, index: usize, count: u64) {
-        if let Self::Narrow(counters) = self
-            && let Ok(count) = u32::try_from(count)
-            && let Some(sum) = counters[index].checked_add(count)
-        {
-            counters[index] = sum;
-            return;
-        }
-        self.add_slowly(index, count);
-    }
-
-    /// The first sample, and the first one that needs more than 32 bits.
-    #[cold]
-    fn add_slowly(&mut self, index: usize, count: u64) {
-        match self {
-            Self::Empty => {
-                *self = Self::Narrow(Box::new([0; STEPS]));
-                self.add(index, count);
-            }
-            Self::Narrow(narrow) => {
-                let mut wide = Box::new([0u64; STEPS]);
-                for (to, from) in wide.iter_mut().zip(narrow.iter()) {
-                    *to = u64::from(*from);
-                }
-                wide[index] = wide[index].saturating_add(count);
-                *self = Self::Wide(wide);
-            }
-            Self::Wide(wide) => wide[index] = wide[index].saturating_add(count),
-        }
-    }
-
-    /// (index, count) of each step that holds samples, ascending.
-    fn occupied(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
-        let (narrow, wide): (&[u32], &[u64]) = match self {
-            Self::Empty => (&[], &[]),
-            Self::Narrow(counters) => (&counters[..], &[]),
-            Self::Wide(counters) => (&[], &counters[..]),
-        };
-        let narrow = narrow.iter().map(|count| u64::from(*count));
-        let all = narrow.chain(wide.iter().copied());
-        all.enumerate().filter(|(_, count)| *count > 0)
-    }
-}
 
 /// Step of a value at most [`HIGHEST_NS`].
 #[inline]

@@ -401,6 +401,8 @@ impl LossWindow {
     fn cohort(&mut self, number: u8) -> &mut Cohort {
         let index = usize::from(number);
         if index >= self.cohorts.len() {
+            // There are two for a segment, and each is large: no room for more.
+            self.cohorts.reserve_exact(index + 1 - self.cohorts.len());
             self.cohorts.resize_with(index + 1, Cohort::default);
         }
         &mut self.cohorts[index]
@@ -409,6 +411,7 @@ impl LossWindow {
     #[inline]
     fn segment(&mut self, index: usize) -> &mut SegmentCounts {
         if index >= self.segments.len() {
+            self.segments.reserve_exact(index + 1 - self.segments.len());
             self.segments.resize_with(index + 1, SegmentCounts::default);
         }
         &mut self.segments[index]

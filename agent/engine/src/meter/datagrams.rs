@@ -383,6 +383,7 @@ impl DatagramMeter {
             let grid = Grid::new(self.setup.segments[self.next], self.setup.interval_ns);
             let mut open = Open::new(self.next, grid, self.setup.asked);
             open.row.control_packets = std::mem::take(&mut self.control_packets);
+            self.open.reserve_exact(1);
             self.open.push_back(open);
             self.next += 1;
             self.next_cut_ns = self.following_cut();

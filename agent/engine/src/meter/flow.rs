@@ -162,10 +162,16 @@ impl FlowMeter {
         if row.span.is_measured() {
             state.measure(&row);
         }
-        if state.streams.len() > 1 {
+        if state.streams.len() == 1 {
+            // Its row is the sum: nothing waits.
+            state.next_sum = k + 1;
             state.rows += 1;
-            self.emit(Some(stream), row.clone());
+            state.total.add(&row.counters);
+            self.emit(None, row);
+            return;
         }
+        state.rows += 1;
+        self.emit(Some(stream), row.clone());
         let at = (k - state.next_sum) as usize;
         match state.pending.get_mut(at) {
             Some(sum) => sum.add(row),

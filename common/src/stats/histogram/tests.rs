@@ -45,6 +45,44 @@ fn a_filled_histogram_fits_its_memory_bound() {
     assert!(counters + size_of::<Histogram>() <= 2560, "{counters}");
 }
 
+/// What a row of a slow flow and its totals after a minute hold: together less than
+/// a tenth of counters for all steps.
+#[test]
+fn few_samples_take_little() {
+    // Delays of an emulated path: 60 us, and a tail up to some 5 ms.
+    let delay =
+        |i: u64| 50_000 + (i * 7_919) % 20_000 + u64::from(i.is_multiple_of(10)) * i * 8_000;
+    let row = of(&(0..10).map(delay).collect::<Vec<_>>());
+    assert!(row.steps.heap_bytes() <= 64, "{}", row.steps.heap_bytes());
+    let mut total = Histogram::new();
+    for second in 0..60 {
+        let samples: Vec<u64> = (second * 10..second * 10 + 10).map(delay).collect();
+        total.merge(&of(&samples));
+    }
+    assert_eq!(total.count(), 600);
+    assert!(
+        total.steps.heap_bytes() <= 512,
+        "{}",
+        total.steps.heap_bytes()
+    );
+    assert!(size_of::<Histogram>() <= 96);
+}
+
+/// After so many samples none is searched for any more: a fast flow allocates no
+/// more, whatever comes.
+#[test]
+fn many_samples_have_counters_of_their_own() {
+    let mut histogram = Histogram::new();
+    let mut few = 0;
+    for i in 0..10_000_u64 {
+        histogram.record(60_000 + i % 64);
+        few += u64::from(matches!(histogram.steps, Steps::Few(_)));
+    }
+    assert_eq!(few, 4_096);
+    assert!(matches!(histogram.steps, Steps::Narrow(_)));
+    assert_eq!(histogram.count(), 10_000);
+}
+
 #[test]
 fn nothing_is_allocated_before_the_first_sample() {
     assert!(matches!(Histogram::new().steps, Steps::Empty));
@@ -141,7 +179,58 @@ fn no_value_is_further_from_the_middle_of_its_step_than_the_error() {
     }
 }
 
+/// Counters for all steps from the start: what every other form has to agree with.
+fn dense(values: &[u64]) -> [u64; STEPS] {
+    let mut counters = [0; STEPS];
+    for value in values {
+        counters[step((*value).min(HIGHEST_NS))] += 1;
+    }
+    counters
+}
+
+/// As [`value`], or all of them in a few steps, many times over.
+fn many_values() -> impl Strategy<Value = Vec<u64>> {
+    let narrow = (
+        LOWEST_NS..HIGHEST_NS,
+        proptest::collection::vec(0_u64..300, 0..700),
+    );
+    prop_oneof![
+        proptest::collection::vec(value(), 0..700),
+        narrow.prop_map(|(base, values)| values.into_iter().map(|value| base + value).collect()),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn every_form_counts_as_counters_for_all_steps_do(
+        parts in proptest::collection::vec((many_values(), 1_u64..200), 0..6)
+    ) {
+        let mut histogram = Histogram::new();
+        let mut expected = [0_u64; STEPS];
+        for (values, times) in &parts {
+            let part = of(values);
+            for _ in 0..*times {
+                histogram.merge(&part);
+            }
+            for value in values {
+                histogram.record(*value);
+            }
+            for (to, from) in expected.iter_mut().zip(dense(values)) {
+                *to += from * (times + 1);
+            }
+        }
+        let occupied: Vec<(usize, u64)> = expected
+            .into_iter()
+            .enumerate()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        prop_assert!(histogram.steps.occupied().eq(occupied.iter().copied()));
+        let total: u64 = occupied.iter().map(|(_, count)| count).sum();
+        prop_assert_eq!(histogram.count(), total);
+        let bytes = histogram.encode();
+        prop_assert_eq!(Histogram::decode(&bytes), Ok(histogram));
+    }
+
     #[test]
     fn merging_equals_recording_everything(left in values(), right in values()) {
         let mut merged = of(&left);

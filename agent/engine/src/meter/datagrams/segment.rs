@@ -93,6 +93,8 @@ impl Open {
             let drops = &mut self.measured.socket_drops;
             *drops = add_counts(*drops, row.socket_drops);
         }
+        // One is held at a time mostly, and it is large: no room for more.
+        self.held.reserve_exact(1);
         self.held.push_back((span, row));
     }
 
