@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     pub(crate) labels: Labels,
     pub(crate) identity: Identity,
     pub(crate) kernel_boot_id: String,
+    /// The CPUs that its streams are kept to.
+    pub(crate) cpus: Option<CpuList>,
     pub(crate) clock: HostClock,
     pub(crate) policy: Arc<LivePolicy>,
     pub(crate) state: State,
@@ -252,6 +254,7 @@ impl Agent {
             labels: config.labels,
             identity,
             kernel_boot_id,
+            cpus: config.cpus,
             clock: HostClock::from_host(),
             policy,
             state,

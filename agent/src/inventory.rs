@@ -9,6 +9,7 @@ pub mod proc;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
@@ -37,9 +38,9 @@ pub struct Host {
 
 /// Reads the host. Blocks for some milliseconds of system calls.
 pub fn read() -> Host {
-    let interfaces = netlink::read().unwrap_or_else(|error| {
+    let (interfaces, connected) = interfaces().unwrap_or_else(|error| {
         tracing::warn!(error = %error, "interfaces could not be listed");
-        Vec::new()
+        Default::default()
     });
     let status = text("/proc/self/status");
     let capabilities = proc::effective_capabilities(&status);
@@ -47,7 +48,6 @@ pub fn read() -> Host {
     // tcp(7): only allowed ones may be chosen without CAP_NET_ADMIN.
     let usable = if privileged { "available" } else { "allowed" };
     let bundles = weir_engine::socket::bundle_support().ok();
-    let offloads = netlink::offloads::read().unwrap_or_default();
     let kernel = kernel::read();
     let name = rustix::system::uname();
     let inventory = pb::Inventory {
@@ -55,10 +55,7 @@ pub fn read() -> Host {
         machine: name.machine().to_string_lossy().into_owned(),
         kernel_boot_id: weir_runtime::host::kernel_boot_id().unwrap_or_default(),
         time_namespace: weir_runtime::host::time_namespace().unwrap_or_default(),
-        interfaces: interfaces
-            .iter()
-            .map(|interface| described(interface, &offloads))
-            .collect(),
+        interfaces,
         cores: proc::allowed_cores(&status).unwrap_or(1),
         cpu_quota_milli: cgroup::quota_milli(&cgroup::of_this_process()),
         capabilities: capabilities.into_iter().map(str::to_owned).collect(),
@@ -78,11 +75,25 @@ pub fn read() -> Host {
         timer_slack_ns: text("/proc/self/timerslack_ns").trim().parse().ok(),
         cpu_set: proc::allowed_cpus(&status).unwrap_or_default().to_owned(),
         binary_sha256: kernel::program_sha256().unwrap_or_default(),
+        stream_cpus: String::new(),
     };
     Host {
         inventory,
-        connected: connected(&interfaces),
+        connected,
     }
+}
+
+/// Reads the interfaces alone, and their prefixes: what may change while an agent runs.
+///
+/// # Errors
+/// The kernel refuses the socket or a question, or does not answer.
+pub fn interfaces() -> io::Result<(Vec<pb::Interface>, Vec<Prefix>)> {
+    let interfaces = netlink::read()?;
+    let offloads = netlink::offloads::read().unwrap_or_default();
+    let told = interfaces
+        .iter()
+        .map(|interface| described(interface, &offloads));
+    Ok((told.collect(), connected(&interfaces)))
 }
 
 /// The host's name, for an agent without another.
@@ -108,7 +119,18 @@ fn described(interface: &Interface, offloads: &BTreeMap<u32, Vec<String>>) -> pb
         driver: interface.driver.clone(),
         qdiscs: interface.qdiscs.iter().map(Qdisc::describe).collect(),
         offloads: offloads.get(&interface.index).cloned().unwrap_or_default(),
+        token_buckets: interface.qdiscs.iter().filter_map(token_bucket).collect(),
     }
+}
+
+fn token_bucket(qdisc: &Qdisc) -> Option<pb::TokenBucket> {
+    let bucket = qdisc.bucket?;
+    Some(pb::TokenBucket {
+        place: qdisc.place(),
+        rate_bytes: bucket.rate_bytes,
+        burst_bytes: bucket.burst_bytes,
+        limit_bytes: bucket.limit_bytes.into(),
+    })
 }
 
 fn connected(interfaces: &[Interface]) -> Vec<Prefix> {

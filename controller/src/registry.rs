@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use weir_common::assignment::Desired;
 use weir_common::id::AgentName;
 use weir_common::label::Labels;
+use weir_experiment::distortion::TokenBucket;
 use weir_experiment::planner::AgentFacts;
-use weir_proto::types::v1::Inventory;
+use weir_proto::types::v1::{Interface, Inventory};
 
 use crate::store::AgentRow;
 
@@ -190,6 +191,15 @@ impl Registry {
         current
     }
 
+    /// Takes the interfaces of an agent as they are now, if the session is the newest.
+    pub fn interfaces(&self, name: &AgentName, epoch: u64, interfaces: Vec<Interface>) {
+        if let Some(entry) = self.lock().get_mut(name)
+            && matches!(entry.session, Some((newest, _)) if newest == epoch)
+        {
+            entry.inventory.interfaces = interfaces;
+        }
+    }
+
     /// Closes a session, if it is still the newest.
     pub fn release(&self, name: &AgentName, epoch: u64) {
         if let Some(entry) = self.lock().get_mut(name) {
@@ -264,6 +274,7 @@ fn facts(agent: &AgentView) -> AgentFacts {
     let mut addresses = Vec::new();
     let mut mtu = None;
     let mut qdiscs = Vec::new();
+    let mut buckets = Vec::new();
     for interface in inventory
         .interfaces
         .iter()
@@ -284,6 +295,7 @@ fn facts(agent: &AgentView) -> AgentFacts {
             let kind = |line: &String| line.split_whitespace().next().map(str::to_owned);
             let kinds = interface.qdiscs.iter().filter_map(kind);
             qdiscs.extend(kinds.map(|kind| (interface.name.clone(), kind)));
+            buckets.extend(token_buckets(interface));
         }
         addresses.extend(usable);
     }
@@ -297,9 +309,20 @@ fn facts(agent: &AgentView) -> AgentFacts {
         cores: inventory.cores,
         max_sessions: inventory.max_sessions,
         qdiscs,
+        buckets,
         congestion_controls: inventory.congestion_controls.clone(),
         alive: agent.liveness == Liveness::Alive,
     }
+}
+
+fn token_buckets(interface: &Interface) -> impl Iterator<Item = TokenBucket> {
+    interface.token_buckets.iter().map(|bucket| TokenBucket {
+        interface: interface.name.clone(),
+        place: bucket.place.clone(),
+        rate_bytes: bucket.rate_bytes,
+        burst_bytes: bucket.burst_bytes,
+        limit_bytes: bucket.limit_bytes,
+    })
 }
 
 /// RFC 3927 and RFC 4291 section 2.5.6: good on one link only.

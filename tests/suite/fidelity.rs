@@ -5,6 +5,7 @@ mod check;
 mod conservation;
 mod disturbed;
 mod examples;
+mod floor;
 mod hosts;
 mod injected;
 mod laws;

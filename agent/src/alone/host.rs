@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use weir_common::id::AgentName;
 use weir_common::label::Labels;
+use weir_experiment::distortion::TokenBucket;
 use weir_experiment::planner::AgentFacts;
 use weir_proto::convert::{clip, limits};
 use weir_proto::types::v1::{Interface, Inventory};
@@ -91,6 +92,7 @@ pub(super) fn facts(name: AgentName, host: &Inventory, address: IpAddr) -> Agent
         cores: host.cores,
         max_sessions: host.max_sessions,
         qdiscs: interface.map_or_else(Vec::new, qdiscs),
+        buckets: interface.map_or_else(Vec::new, token_buckets),
         congestion_controls: host.congestion_controls.clone(),
         alive: true,
     }
@@ -101,6 +103,17 @@ fn qdiscs(interface: &Interface) -> Vec<(String, String)> {
     let kind = |line: &String| line.split_whitespace().next().map(str::to_owned);
     let kinds = interface.qdiscs.iter().filter_map(kind);
     kinds.map(|kind| (interface.name.clone(), kind)).collect()
+}
+
+fn token_buckets(interface: &Interface) -> Vec<TokenBucket> {
+    let buckets = interface.token_buckets.iter().map(|bucket| TokenBucket {
+        interface: interface.name.clone(),
+        place: bucket.place.clone(),
+        rate_bytes: bucket.rate_bytes,
+        burst_bytes: bucket.burst_bytes,
+        limit_bytes: bucket.limit_bytes,
+    });
+    buckets.collect()
 }
 
 /// Names by which the two sides differ: their own, else what they do. An address

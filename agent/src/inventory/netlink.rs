@@ -1,6 +1,7 @@
 //! Interfaces, their addresses and queueing disciplines, asked of the kernel by
 //! rtnetlink(7): it answers for this network namespace, which /sys need not.
 
+pub mod bucket;
 pub mod counters;
 mod message;
 pub mod offloads;

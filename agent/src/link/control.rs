@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use weir_proto::agent::v1 as pb;
 use weir_proto::agent::v1::agent_service_client::AgentServiceClient;
 use weir_proto::agent::v1::control_request::Message as Request;
 use weir_proto::agent::v1::control_response::Message as Response;
+use weir_proto::types::v1::Interface;
 use weir_runtime::endpoint::SNAPSHOT_MESSAGE_BYTES;
 use weir_runtime::{ConnectError, Endpoint};
 
@@ -32,6 +34,9 @@ const PROTOCOL: u32 = 1;
 const STEP: Duration = Duration::from_secs(5);
 /// Time between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Time between looks at the interfaces, whose queues people change under a running
+/// agent; a look is some 100 us of system calls.
+const LOOK: Duration = Duration::from_secs(10);
 /// A controller that has not answered a heartbeat for so long is lost.
 const LOST: Duration = Duration::from_secs(15);
 /// How long an ending session waits for the controller to take its last reports.
@@ -158,7 +163,7 @@ async fn session(shared: &Arc<Shared>, end: &CancellationToken) -> Result<(), Li
     let mut responses = step("the call", client.control(requests))
         .await?
         .into_inner();
-    let welcome = greet(shared, &uplink, &mut responses).await?;
+    let (welcome, interfaces) = greet(shared, &uplink, &mut responses).await?;
     let epoch = welcome.session_epoch;
     tracing::info!(
         agent = %shared.identity.name,
@@ -175,7 +180,7 @@ async fn session(shared: &Arc<Shared>, end: &CancellationToken) -> Result<(), Li
         }
     }
     shared.session.send_replace(Some(epoch));
-    converse(shared, end, &welcome, &uplink, &mut responses).await?;
+    converse(shared, end, &welcome, interfaces, &uplink, &mut responses).await?;
     // The agent ends: what is queued still goes up, then the stream closes.
     shared.core().uplink = None;
     drop(uplink);
@@ -184,12 +189,12 @@ async fn session(shared: &Arc<Shared>, end: &CancellationToken) -> Result<(), Li
     Ok(())
 }
 
-/// Challenge, Hello, HelloAck.
+/// Challenge, Hello, HelloAck; with the interfaces that were told.
 async fn greet(
     shared: &Arc<Shared>,
     uplink: &mpsc::UnboundedSender<pb::ControlRequest>,
     responses: &mut Streaming<pb::ControlResponse>,
-) -> Result<pb::HelloAck, LinkError> {
+) -> Result<(pb::HelloAck, Vec<Interface>), LinkError> {
     let nonce = match next(step("with a challenge", responses.message()).await?)? {
         Response::Challenge(challenge) => challenge.nonce,
         other => return Err(unexpected("a challenge", &other)),
@@ -199,7 +204,11 @@ async fn greet(
         return Err(LinkError::Protocol(problem));
     }
     let host = tokio::task::spawn_blocking(inventory::read).await;
-    let host = host.expect("reading the host neither panics nor is aborted");
+    let mut host = host.expect("reading the host neither panics nor is aborted");
+    if let Some(cpus) = &shared.cpus {
+        host.inventory.stream_cpus = cpus.to_string();
+    }
+    let interfaces = host.inventory.interfaces.clone();
     shared.policy.set_connected(host.connected);
     let labels = shared
         .labels
@@ -235,7 +244,7 @@ async fn greet(
         let problem = format!("hello_ack.protocol: {} is not {PROTOCOL}", welcome.protocol);
         return Err(LinkError::Protocol(problem));
     }
-    Ok(welcome)
+    Ok((welcome, interfaces))
 }
 
 /// Everything after the greeting; `Ok` when the agent ends.
@@ -243,6 +252,7 @@ async fn converse(
     shared: &Arc<Shared>,
     end: &CancellationToken,
     welcome: &pb::HelloAck,
+    mut interfaces: Vec<Interface>,
     uplink: &mpsc::UnboundedSender<pb::ControlRequest>,
     responses: &mut Streaming<pb::ControlResponse>,
 ) -> Result<(), LinkError> {
@@ -250,6 +260,9 @@ async fn converse(
     let mut heartbeats = tokio::time::interval(HEARTBEAT);
     heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut answered = Instant::now();
+    let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looking = JoinSet::new();
     shared.tell(Message::ControllerSeen {
         sent_ns: shared.clock.now_ns(),
     });
@@ -257,6 +270,8 @@ async fn converse(
         tokio::select! {
             response = responses.message() => match next(response?)? {
                 Response::Snapshot(snapshot) => {
+                    // A run may be prepared: what it is measured over should be known.
+                    look.reset_immediately();
                     let controller_id = welcome.controller_id.clone();
                     shared.tell(Message::Snapshot { snapshot, epoch, controller_id });
                 }
@@ -274,13 +289,39 @@ async fn converse(
                 if answered.elapsed() >= LOST {
                     return Err(LinkError::Silent("heartbeats"));
                 }
-                let beat = pb::Heartbeat { session_epoch: epoch, mono_ns: shared.clock.now_ns() };
-                let beat = pb::ControlRequest { message: Some(Request::Heartbeat(beat)) };
-                uplink.send(beat).map_err(|_| LinkError::Closed)?;
+                beat(shared, epoch, Vec::new(), uplink)?;
+            }
+            _ = look.tick(), if looking.is_empty() => {
+                looking.spawn_blocking(inventory::interfaces);
+            }
+            Some(read) = looking.join_next() => {
+                // What could not be read stays as it was told.
+                if let Ok(Ok((now, connected))) = read && now != interfaces {
+                    shared.policy.set_connected(connected);
+                    beat(shared, epoch, now.clone(), uplink)?;
+                    interfaces = now;
+                }
             }
             () = end.cancelled() => return Ok(()),
         }
     }
+}
+
+/// Sends a heartbeat.
+fn beat(
+    shared: &Shared,
+    session_epoch: u64,
+    interfaces: Vec<Interface>,
+    uplink: &mpsc::UnboundedSender<pb::ControlRequest>,
+) -> Result<(), LinkError> {
+    let beat = pb::Heartbeat {
+        session_epoch,
+        mono_ns: shared.clock.now_ns(),
+        interfaces,
+    };
+    let message = Some(Request::Heartbeat(beat));
+    let request = pb::ControlRequest { message };
+    uplink.send(request).map_err(|_| LinkError::Closed)
 }
 
 fn next(response: Option<pb::ControlResponse>) -> Result<Response, LinkError> {

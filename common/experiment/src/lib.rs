@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod analysis;
+pub mod distortion;
 pub mod output;
 pub mod plan;
 pub mod planner;

@@ -25,8 +25,8 @@ use weir_common::selector::Subject;
 
 pub use error::PlanError;
 pub use rows::rows_per_end;
-pub use single::share_single_rate;
 
+use crate::distortion::TokenBucket;
 use crate::plan::{OnLostAgent, Plan, PlannedHost, PlannedPhase, Warning};
 
 /// Most flows of a plan, and most pairs that a flow set may choose from: a mesh of 1,000 hosts.
@@ -52,6 +52,8 @@ pub struct AgentFacts {
     pub max_sessions: u32,
     /// Queueing disciplines of the interfaces that traffic may take: interface and kind.
     pub qdiscs: Vec<(String, String)>,
+    /// Those of them that are token buckets.
+    pub buckets: Vec<TokenBucket>,
     /// TCP congestion controls it may use; empty = not known.
     pub congestion_controls: Vec<String>,
     /// Whether it is connected.
@@ -90,11 +92,22 @@ struct Context<'a> {
     hosts: Vec<PlannedHost>,
 }
 
-/// Plans a campaign on the agents there are.
+/// Plans a campaign on the agents there are, of whose kernels no rate was measured; as [`plan_with`].
+pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result<Plan, PlanError> {
+    plan_with(campaign, agents, tag_seed, &BTreeMap::new())
+}
+
+/// Plans a campaign on the agents there are. `single_pps` is what earlier checks found that each kernel sends and
+/// receives one by one, packets a second by boot id.
 ///
 /// Draws of the campaign (samples, random pairs) come from its own seed, so that they are the same in every
 /// run. `tag_seed` belongs to the run: packets of an earlier run must not carry this run's tags.
-pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result<Plan, PlanError> {
+pub fn plan_with(
+    campaign: &Campaign,
+    agents: &[AgentFacts],
+    tag_seed: u64,
+    single_pps: &BTreeMap<String, u64>,
+) -> Result<Plan, PlanError> {
     let mut agents: Vec<&AgentFacts> = agents.iter().collect();
     agents.sort_by(|left, right| left.name.cmp(&right.name));
     let hosts = agents.iter().map(|agent| agent.host()).collect();
@@ -174,7 +187,7 @@ pub fn plan(campaign: &Campaign, agents: &[AgentFacts], tag_seed: u64) -> Result
         warnings,
         traces: campaign.traces.clone(),
     };
-    share_single_rate(&mut plan, &BTreeMap::new());
+    single::share(&mut plan, single_pps);
     // What leaves in bundles is decided by the shares.
     bundles::warn_of(&context, &plan.sessions, &mut plan.warnings);
     Ok(plan)

@@ -236,6 +236,11 @@ impl Control {
                         "heartbeat.session_epoch: stale",
                     ));
                 }
+                if !beat.interfaces.is_empty() {
+                    hello::check_interfaces(&beat.interfaces)?;
+                    self.registry
+                        .interfaces(&session.name, session.epoch, beat.interfaces);
+                }
                 let ack = pb::HeartbeatAck {
                     mono_ns: beat.mono_ns,
                 };

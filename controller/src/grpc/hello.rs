@@ -8,6 +8,7 @@ use tonic::Status;
 use weir_common::id::{AgentName, BootId};
 use weir_common::label::Labels;
 use weir_proto::agent::v1::Hello;
+use weir_proto::types::v1::Interface;
 
 use crate::store::AgentHello;
 
@@ -78,6 +79,19 @@ pub(super) fn check(hello: &Hello, nonce: &[u8], seen_unix_ns: i64) -> Result<Ag
         inventory,
         seen_unix_ns,
     })
+}
+
+/// Checks the interfaces that a heartbeat tells.
+///
+/// # Errors
+/// A status that names the field.
+pub(super) fn check_interfaces(interfaces: &[Interface]) -> Result<(), Status> {
+    let bytes: usize = interfaces.iter().map(Interface::encoded_len).sum();
+    if bytes > INVENTORY_BYTES {
+        let problem = format!("heartbeat.interfaces: {bytes} bytes, at most {INVENTORY_BYTES}");
+        return Err(Status::invalid_argument(problem));
+    }
+    Ok(())
 }
 
 fn labels(hello: &Hello) -> Result<BTreeMap<String, String>, String> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use weir_common::assignment::{Assignment, Observe, OnControllerLoss, Order};
 use weir_common::id::{BootId, RunId};
-use weir_proto::types::v1::Interface;
+use weir_proto::types::v1::{Interface, TokenBucket};
 
 use super::*;
 
@@ -254,4 +254,28 @@ fn an_inventory_that_cannot_be_read_is_an_empty_one() {
     );
     assert_eq!(registry.facts(0)[0].addresses, Vec::<IpAddr>::new());
     assert_eq!(registry.facts(0)[0].mtu, None);
+}
+
+#[test]
+fn interfaces_of_the_newest_session_are_taken() {
+    let registry = Registry::default();
+    registry.admit(plain("a"), 1, 0);
+    registry.admit(plain("a"), 2, 0);
+    let facts = || registry.facts(0).remove(0);
+    let shaped = |burst_bytes| {
+        let mut eth0 = interface("eth0", &["10.150.0.71/24"], 1_500, "up");
+        eth0.qdiscs = vec!["tbf 1: root".into()];
+        eth0.token_buckets = vec![TokenBucket {
+            burst_bytes,
+            ..TokenBucket::default()
+        }];
+        vec![eth0]
+    };
+    registry.interfaces(&name("a"), 1, shaped(1));
+    assert_eq!(facts().qdiscs, []);
+    registry.interfaces(&name("a"), 2, shaped(1_000));
+    let facts = facts();
+    assert_eq!(facts.qdiscs, [("eth0".to_owned(), "tbf".to_owned())]);
+    assert_eq!(facts.buckets[0].burst_bytes, 1_000);
+    assert_eq!(facts.addresses.len(), 1);
 }

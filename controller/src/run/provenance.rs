@@ -139,6 +139,7 @@ fn agent(view: &AgentView, observed: Option<&Observed>, plan: &Plan) -> Value {
         "binary_sha256": known(&inventory.binary_sha256),
         "cpu_quota_milli": inventory.cpu_quota_milli,
         "cpu_set": known(&inventory.cpu_set),
+        "stream_cpus": known(&inventory.stream_cpus),
         "capabilities": inventory.capabilities,
         "time_namespace": inventory.time_namespace,
         "timer_slack_ns": inventory.timer_slack_ns,

@@ -124,7 +124,7 @@ pub struct HelloAck {
     pub acked_seq: u64,
 }
 /// Still alive.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Heartbeat {
     /// Epoch of the session.
     #[prost(uint64, tag = "1")]
@@ -132,6 +132,9 @@ pub struct Heartbeat {
     /// Agent's host-monotonic clock when it was sent, ns.
     #[prost(uint64, tag = "2")]
     pub mono_ns: u64,
+    /// All interfaces, when they are not as they were last told; else none.
+    #[prost(message, repeated, tag = "3")]
+    pub interfaces: ::prost::alloc::vec::Vec<super::super::types::v1::Interface>,
 }
 /// Answer to a heartbeat.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

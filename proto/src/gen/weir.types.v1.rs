@@ -1336,8 +1336,24 @@ impl Family {
         }
     }
 }
-/// One network interface.
+/// A token bucket filter (tbf) among the queueing disciplines of an interface.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TokenBucket {
+    /// Its handle and where it is attached, such as "1: root".
+    #[prost(string, tag = "1")]
+    pub place: ::prost::alloc::string::String,
+    /// Rate, bytes a second.
+    #[prost(uint64, tag = "2")]
+    pub rate_bytes: u64,
+    /// Size of the bucket, bytes: no greater packet passes.
+    #[prost(uint64, tag = "3")]
+    pub burst_bytes: u64,
+    /// Size of its queue, bytes.
+    #[prost(uint64, tag = "4")]
+    pub limit_bytes: u64,
+}
+/// One network interface.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Interface {
     /// Name, such as eth0.
     #[prost(string, tag = "1")]
@@ -1363,6 +1379,9 @@ pub struct Interface {
     /// Offloads that are on, by their ethtool names, such as tx-udp-segmentation.
     #[prost(string, repeated, tag = "22")]
     pub offloads: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Token bucket filters among the queueing disciplines.
+    #[prost(message, repeated, tag = "23")]
+    pub token_buckets: ::prost::alloc::vec::Vec<TokenBucket>,
 }
 /// The host as its agent sees it.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1436,4 +1455,7 @@ pub struct Inventory {
     /// SHA-256 of the agent's program file.
     #[prost(string, tag = "37")]
     pub binary_sha256: ::prost::alloc::string::String,
+    /// CPUs to which --cpus keeps the agent's streams, such as 0-1; empty = not given.
+    #[prost(string, tag = "38")]
+    pub stream_cpus: ::prost::alloc::string::String,
 }

@@ -6,6 +6,7 @@ use std::io;
 
 use weir_common::observation::LinkCounters;
 
+use super::bucket::{Bucket, bucket};
 use super::message::{Extent, ask, attributes, c_text, u32_at, u64_at};
 
 const RTM_NEWLINK: u16 = 16;
@@ -18,6 +19,7 @@ const IFF_LOOPBACK: u32 = 1 << 3;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_STATS64: u16 = 23;
 const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
 const TCA_STATS2: u16 = 7;
 const TCA_STATS_QUEUE: u16 = 3;
 /// Parent of the qdisc that an interface sends by.
@@ -51,6 +53,8 @@ pub struct Qdisc {
     pub drops: u32,
     /// Bytes queued.
     pub backlog_bytes: u32,
+    /// Of a tbf: what it lets through.
+    pub bucket: Option<Bucket>,
 }
 
 impl Qdisc {
@@ -58,16 +62,29 @@ impl Qdisc {
         self.parent == TC_H_ROOT
     }
 
-    /// As tc(8) prints it: `netem 10: parent 1:1`.
+    /// As tc(8) prints it: `netem 10: parent 1:1`, a tbf with its parameters.
     pub fn describe(&self) -> String {
-        let Self { kind, handle, .. } = self;
-        let handle = format!("{:x}:", handle >> 16);
+        let Self { kind, .. } = self;
+        let parameters = self.bucket.map_or_else(String::new, |bucket| {
+            format!(
+                " rate {}bit burst {}b limit {}b",
+                bucket.rate_bytes.saturating_mul(8),
+                bucket.burst_bytes,
+                bucket.limit_bytes
+            )
+        });
+        format!("{kind} {}{parameters}", self.place())
+    }
+
+    /// Its handle and where it is attached: `1: root`, `10: parent 1:1`.
+    pub fn place(&self) -> String {
+        let handle = format!("{:x}:", self.handle >> 16);
         match self.parent {
-            TC_H_ROOT => format!("{kind} {handle} root"),
-            TC_H_INGRESS => format!("{kind} {handle} ingress"),
+            TC_H_ROOT => format!("{handle} root"),
+            TC_H_INGRESS => format!("{handle} ingress"),
             parent => {
                 let (major, minor) = (parent >> 16, parent & 0xffff);
-                format!("{kind} {handle} parent {major:x}:{minor:x}")
+                format!("{handle} parent {major:x}:{minor:x}")
             }
         }
     }
@@ -173,9 +190,11 @@ fn qdisc(body: &[u8]) -> Option<(u32, Qdisc)> {
         parent: u32_at(body, 12)?,
         ..Qdisc::default()
     };
+    let mut options: &[u8] = &[];
     for (kind, value) in attributes(body.get(TCMSG_LEN..)?) {
         match kind {
             TCA_KIND => qdisc.kind = c_text(value),
+            TCA_OPTIONS => options = value,
             TCA_STATS2 => {
                 let mut stats = attributes(value);
                 // `struct gnet_stats_queue`: qlen, backlog, drops, ...
@@ -186,6 +205,9 @@ fn qdisc(body: &[u8]) -> Option<(u32, Qdisc)> {
             }
             _ => {}
         }
+    }
+    if qdisc.kind == "tbf" {
+        qdisc.bucket = bucket(options);
     }
     Some((u32_at(body, 4)?, qdisc))
 }
@@ -245,6 +267,7 @@ mod tests {
             parent,
             drops,
             backlog_bytes: 0,
+            bucket: None,
         }
     }
 
@@ -288,6 +311,17 @@ mod tests {
         );
         let ingress = a_qdisc("clsact", 0xffff, TC_H_INGRESS, 0);
         assert_eq!(ingress.describe(), "clsact ffff: ingress");
+        let bucket = Bucket {
+            rate_bytes: 1_250_000,
+            burst_bytes: 1_600,
+            limit_bytes: 3_000,
+        };
+        let tbf = Qdisc {
+            bucket: Some(bucket),
+            ..a_qdisc("tbf", 1, TC_H_ROOT, 0)
+        };
+        let told = "tbf 1: root rate 10000000bit burst 1600b limit 3000b";
+        assert_eq!(tbf.describe(), told);
     }
 
     fn messages() -> (Vec<u8>, Vec<u8>) {

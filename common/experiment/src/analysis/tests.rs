@@ -68,6 +68,7 @@ fn facts(name: &str) -> AgentFacts {
         cores: 2,
         max_sessions: 4_096,
         qdiscs: Vec::new(),
+        buckets: Vec::new(),
         congestion_controls: Vec::new(),
         alive: true,
     }

@@ -183,11 +183,14 @@ fn floor(document: &ResultDocument) -> Vec<String> {
         .take(FLOORS_MOST)
         .map(|floor| {
             printable(&format!(
-                "floor {} -> {}: delay {}; lateness {} (check {})",
+                "floor {} -> {}: delay {}; lateness {}; no loss up to {} (check {})",
                 floor.from,
                 floor.to,
                 shown(floor.delay_us),
                 shown(floor.lateness_us),
+                floor
+                    .single_pps
+                    .map_or("-".to_owned(), |pps| format!("{pps:.0} pkt/s")),
                 floor.run
             ))
         })

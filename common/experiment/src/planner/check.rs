@@ -11,6 +11,7 @@ use weir_common::unit::Span;
 
 use super::pairs::Link;
 use super::{AgentFacts, Context, FLOWS_MOST, PlanError, warn};
+use crate::distortion::frame_bytes;
 use crate::plan::{Load, PlannedHost, PlannedSession, Warning, reachable};
 
 /// Packets per second and core above which the CPU rather than the network is likely to be measured. Senders
@@ -22,6 +23,45 @@ const FLOW_MOST: Span = Span::from_secs(3_600);
 
 /// MTU when an agent does not tell it: Ethernet's.
 const MTU: u32 = 1_500;
+
+/// Warns where the sender's own interface drops every packet of a flow set; it may have another.
+fn small_bucket(
+    set: &FlowSet,
+    traffic: &SocketTraffic,
+    from: &AgentFacts,
+    warnings: &mut Vec<Warning>,
+) {
+    let mtu = from.mtu.unwrap_or(MTU);
+    let packet = match traffic.transport {
+        // IPv4 and UDP header; a greater packet is cut to the MTU.
+        Transport::Udp => traffic.size.saturating_add(28).min(mtu),
+        Transport::Tcp => mtu,
+    };
+    let frame = frame_bytes(packet.into());
+    let Some(bucket) = from
+        .buckets
+        .iter()
+        .find(|bucket| bucket.drops_all_of(frame))
+    else {
+        return;
+    };
+    if warnings.iter().any(|told| told.code == "tbf-below-packet") {
+        return;
+    }
+    warn(
+        warnings,
+        "tbf-below-packet",
+        format!(
+            "flow set `{}`: tbf {} on {} of {} has a burst of {} B and a queue of {} B: it drops every packet of {frame} B (with Ethernet's header), at any rate; give it a greater `burst` and `limit`",
+            set.name,
+            bucket.place,
+            bucket.interface,
+            from.name,
+            bucket.burst_bytes,
+            bucket.limit_bytes
+        ),
+    );
+}
 
 /// Checks a flow set against the agents of its pairs.
 pub(super) fn set(
@@ -36,6 +76,7 @@ pub(super) fn set(
         let (from, to) = (context.agents[link.from], context.agents[link.to]);
         congestion_control(set, traffic, from)?;
         bound(set, from)?;
+        small_bucket(set, traffic, from, warnings);
         let path = path(context, set, *link)?;
         if traffic.transport == Transport::Udp
             && !within_one_host(context, *link, path)

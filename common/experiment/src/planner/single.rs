@@ -10,8 +10,8 @@ use crate::plan::Plan;
 
 /// Shares what each kernel sends singly among the sessions that leave it to weir
 /// and are active at once: what a check measured for it (packets a second by boot
-/// id), else [`Bundles::SINGLE_PPS`]. Called again it replaces what it had found.
-pub fn share_single_rate(plan: &mut Plan, measured: &BTreeMap<String, u64>) {
+/// id), else [`Bundles::SINGLE_PPS`].
+pub(super) fn share(plan: &mut Plan, measured: &BTreeMap<String, u64>) {
     let auto: BTreeSet<SessionId> = plan
         .sessions
         .iter()

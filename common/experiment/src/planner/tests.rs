@@ -8,7 +8,7 @@ mod properties;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use weir_common::assignment::Rate as EngineRate;
+use weir_common::assignment::{Bundles, Rate as EngineRate};
 use weir_common::campaign::{Campaign, Dial, FlowSet, How, Limits, Party, Phase, Valid};
 use weir_common::id::RunId;
 use weir_common::record::End;
@@ -17,6 +17,7 @@ use weir_common::traffic::{Law, Per, Rate, Traffic, Transport};
 use weir_common::unit::Span;
 
 use super::*;
+use crate::distortion::TokenBucket;
 
 fn agent(name: &str, asn: u32) -> AgentFacts {
     let mut labels = Labels::new();
@@ -38,6 +39,7 @@ fn agent(name: &str, asn: u32) -> AgentFacts {
         cores: 2,
         max_sessions: 4_096,
         qdiscs: Vec::new(),
+        buckets: Vec::new(),
         congestion_controls: vec!["cubic".to_owned(), "reno".to_owned()],
         alive: true,
     }
@@ -339,6 +341,31 @@ fn rates_become_those_of_the_session() {
         (None, 1)
     );
     assert!(unlimited.warnings.is_empty());
+}
+
+#[test]
+fn singly_is_sent_as_much_as_a_check_found() {
+    let campaign = one_set(FlowSet {
+        traffic: udp("60000 pkt/s"),
+        ..set("s", names("a0,a1"), names("b0"))
+    });
+    let below = |measured: &[(&str, u64)]| {
+        let measured = measured
+            .iter()
+            .map(|(kernel, pps)| ((*kernel).to_owned(), *pps));
+        let plan = plan_with(&campaign, &agents(), 7, &measured.collect()).unwrap();
+        let Bundles::Auto {
+            single_below_milli_pps,
+        } = plan.sessions[0].traffic.bundles
+        else {
+            panic!("left to weir")
+        };
+        single_below_milli_pps
+    };
+    // Two flows share a kernel.
+    assert_eq!(below(&[]), 50_000_000);
+    assert_eq!(below(&[("kernel", 130_000)]), 65_000_000);
+    assert_eq!(below(&[("another", 1)]), 50_000_000);
 }
 
 #[test]

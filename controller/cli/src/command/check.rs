@@ -1,6 +1,7 @@
 //! `weir check`: the noise floor of pairs of hosts, each measured by an ordinary
 //! run, so that agents' policies and the store see it like any other.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -8,11 +9,13 @@ use clap::Args;
 use weir_common::campaign::file;
 use weir_common::selector::Selector;
 use weir_common::unit::Span;
-use weir_experiment::analysis::floor::{self, Floor};
+use weir_experiment::analysis::ResultDocument;
+use weir_experiment::analysis::floor;
 use weir_proto::controller::v1::{Agent, CampaignSource, RunRequest};
 
 use super::run::{argv, execute_quietly};
 use super::{Common, is_read, write_lines};
+use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::interrupt::Interrupts;
 use crate::output::screen::Screen;
@@ -26,13 +29,14 @@ const PHASE_MOST: Duration = Duration::from_secs(60);
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     common: Common,
-    /// Only these hosts: 'asn=150,151 role=host'
+    /// Only these hosts: 'asn=150,151 role=host'; of two, each towards the other
     #[arg(value_name = "SELECTOR")]
     selector: Vec<String>,
     /// Most pairs to measure, each host with the next one, one pair after the other
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pairs: u32,
-    /// Length of each of the seven phases of a pair's check: 100ms to 60s
+    /// Length of each of the seven phases of a pair's check, and of each of at most six
+    /// that narrow down its largest rate without loss: 100ms to 60s
     #[arg(long = "for", value_name = "TIME", default_value = "1s")]
     length: String,
 }
@@ -48,11 +52,67 @@ pub(crate) async fn run(args: CheckArgs, outer: &Common) -> Result<Exit, Failure
     let client = common.connect().await?;
     let agents = client.agents(selector).await?;
     let pairs = pairs(&agents, args.pairs as usize)?;
-    let mut interrupts = Interrupts::listen()?;
-    let mut floors: Vec<Floor> = Vec::new();
-    let mut exit = Exit::Pass;
+    let mut measuring = Measuring {
+        client: &client,
+        json: common.json,
+        interrupts: Interrupts::listen()?,
+        documents: Vec::new(),
+        exit: Exit::Pass,
+    };
     for (from, to) in &pairs {
-        let toml = floor::campaign(from, to, seconds);
+        measuring.pair(from, to, seconds).await?;
+        if measuring.exit == Exit::Interrupted {
+            break;
+        }
+    }
+    let (documents, exit) = (&measuring.documents, measuring.exit);
+    // Once more: an agent tells its interfaces anew when a run begins.
+    let involved = involved(documents);
+    let mut agents = client.agents(String::new()).await?;
+    agents.retain(|agent| involved.contains(&agent.name));
+    let found = check::Found {
+        floors: floor::of(documents),
+        agents,
+    };
+    let mut out = io::stdout();
+    if common.json {
+        json::write(&mut out, &check::document(&found), is_read())?;
+        out.flush()?;
+    } else {
+        write_lines(&mut out, &check::lines(&found))?;
+    }
+    Ok(exit)
+}
+
+/// The runs of a check, as they are made.
+struct Measuring<'a> {
+    client: &'a Client,
+    json: bool,
+    interrupts: Interrupts,
+    documents: Vec<ResultDocument>,
+    exit: Exit,
+}
+
+impl Measuring<'_> {
+    /// The rates of a pair, and then those between the largest that held and the next.
+    async fn pair(&mut self, from: &str, to: &str, seconds: f64) -> Result<(), Failure> {
+        let mut campaign = floor::campaign(from, to, seconds);
+        for _ in 0..=floor::REFINEMENTS_MOST {
+            self.execute(campaign).await?;
+            let floors = floor::of(&self.documents);
+            let of_pair = floors
+                .iter()
+                .find(|each| each.from == from && each.to == to);
+            let next = of_pair.and_then(floor::next_rate);
+            let (Some(pps), Exit::Pass) = (next, self.exit) else {
+                break;
+            };
+            campaign = floor::refinement(from, to, seconds, pps);
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, toml: String) -> Result<(), Failure> {
         // A slip of ours is told as one, not as the controller's.
         file::parse(&toml, "check").map_err(Failure::infrastructure)?;
         let request = RunRequest {
@@ -65,26 +125,30 @@ pub(crate) async fn run(args: CheckArgs, outer: &Common) -> Result<Exit, Failure
             queue: true,
             share: false,
         };
-        let mut screen = Screen::fitting(common.json, false);
-        let closed = execute_quietly(&client, request, &mut screen, &mut interrupts).await?;
+        let mut screen = Screen::fitting(self.json, false);
+        let closed =
+            execute_quietly(self.client, request, &mut screen, &mut self.interrupts).await?;
         let document = result::parse(&closed.document).map_err(Failure::infrastructure)?;
-        floors.extend(floor::of(&document));
-        if closed.interrupted {
-            exit = Exit::Interrupted;
-            break;
-        }
         if document.time.t0_unix_ns.is_none() {
-            exit = Exit::Infrastructure;
+            self.exit = Exit::Infrastructure;
         }
+        if closed.interrupted {
+            self.exit = Exit::Interrupted;
+        }
+        self.documents.push(document);
+        Ok(())
     }
-    let mut out = io::stdout();
-    if common.json {
-        json::write(&mut out, &check::document(&floors, &agents), is_read())?;
-        out.flush()?;
-    } else {
-        write_lines(&mut out, &check::lines(&floors, &agents))?;
-    }
-    Ok(exit)
+}
+
+/// The agents that took part in these runs: hosts, and routers that watched.
+fn involved(documents: &[ResultDocument]) -> BTreeSet<String> {
+    let agents = documents
+        .iter()
+        .filter_map(|document| document.provenance.get("agents")?.as_array());
+    let names = agents
+        .flatten()
+        .filter_map(|agent| agent.get("name")?.as_str());
+    names.map(str::to_owned).collect()
 }
 
 fn seconds(text: &str) -> Result<f64, Failure> {

@@ -102,12 +102,16 @@ fn addresses(inventory: &Inventory) -> String {
     }
 }
 
-/// The cores, and what a quota leaves of them.
+/// The cores, what a quota leaves of them, and to which the streams are kept.
 fn cores(inventory: &Inventory) -> String {
-    match (inventory.cores, inventory.cpu_quota_milli) {
+    let cores = match (inventory.cores, inventory.cpu_quota_milli) {
         (0, _) => "-".to_owned(),
         (cores, None) => cores.to_string(),
         (cores, Some(milli)) => format!("{:.1} of {cores}", milli as f64 / 1e3),
+    };
+    match inventory.stream_cpus.as_str() {
+        "" => cores,
+        cpus => format!("{cores} (cpus {cpus})"),
     }
 }
 
@@ -155,6 +159,8 @@ fn inventory(inventory: &Inventory) -> Value {
         "interfaces": interfaces.collect::<Vec<_>>(),
         "cores": inventory.cores,
         "cpu_quota_milli": inventory.cpu_quota_milli,
+        "cpu_set": inventory.cpu_set,
+        "stream_cpus": inventory.stream_cpus,
         "capabilities": inventory.capabilities,
         "congestion_controls": inventory.congestion_controls,
         "congestion_control": inventory.congestion_control,
@@ -218,6 +224,19 @@ mod tests {
             ]
         );
         assert_eq!(document(&[agent()])["agents"][0]["labels"]["asn"], "150");
+    }
+
+    #[test]
+    fn a_quota_and_the_cpus_of_the_streams_stand_beside_the_cores() {
+        let inventory = |cpu_quota_milli, stream_cpus: &str| Inventory {
+            cores: 4,
+            cpu_quota_milli,
+            stream_cpus: stream_cpus.to_owned(),
+            ..Inventory::default()
+        };
+        assert_eq!(cores(&inventory(None, "")), "4");
+        assert_eq!(cores(&inventory(None, "0-1")), "4 (cpus 0-1)");
+        assert_eq!(cores(&inventory(Some(500), "3")), "0.5 of 4 (cpus 3)");
     }
 
     #[test]

@@ -1,38 +1,61 @@
 //! What a check found: pairs, then hosts.
 
 use serde_json::{Value, json};
-use weir_experiment::analysis::floor::{Figures, Floor};
+use weir_experiment::analysis::floor::{Figures, Floor, RESOLUTION};
+use weir_experiment::distortion::{self, Distortion, Link, TokenBucket};
 use weir_proto::controller::v1::Agent;
+use weir_proto::types::v1::{self as pb, Interface};
 
 use super::figure::{time_in, time_unit};
 use super::table::{Align, Table};
+use super::text::printable;
 
 /// Name of the document's schema.
 const SCHEMA: &str = "weir.check/1";
-/// Queueing disciplines that delay, drop or limit by themselves.
-const DISTORTING: [&str; 7] = ["netem", "tbf", "htb", "hfsc", "cake", "cbq", "red"];
 /// What is not known.
 const NONE: &str = "-";
 
+/// What a check found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// One of each pair.
+    pub(crate) floors: Vec<Floor>,
+    /// Those that took part, as they are afterwards.
+    pub(crate) agents: Vec<Agent>,
+}
+
+impl Found {
+    fn distortions(&self) -> Vec<Distortion> {
+        let interfaces = interfaces(&self.agents);
+        let of = |host: &Host<'_>| distortion::of(host.name, &host.link());
+        interfaces.iter().flat_map(of).collect()
+    }
+}
+
 /// The document.
-pub(crate) fn document(floors: &[Floor], agents: &[Agent]) -> Value {
+pub(crate) fn document(found: &Found) -> Value {
+    let distortions = found.distortions();
     json!({
         "schema": SCHEMA,
-        "pairs": floors,
-        "hosts": hosts(agents).into_iter().map(|host| json!({
+        "pairs": found.floors,
+        "hosts": interfaces(&found.agents).into_iter().map(|host| json!({
             "host": host.name,
-            "interface": host.interface,
-            "qdisc": host.qdisc,
-            "mtu": host.mtu,
+            "interface": host.interface.name,
+            "driver": host.interface.driver,
+            "qdisc": host.interface.qdisc,
+            "qdiscs": host.interface.qdiscs,
+            "offloads": host.interface.offloads,
+            "mtu": host.interface.mtu,
             "gso": host.gso,
             "gro": host.gro,
-            "distorts": host.distorts(),
+            "distorts": host.is_among(&distortions),
         })).collect::<Vec<_>>(),
+        "distortions": distortions,
     })
 }
 
 /// The tables.
-pub(crate) fn lines(floors: &[Floor], agents: &[Agent]) -> Vec<String> {
+pub(crate) fn lines(found: &Found) -> Vec<String> {
     let mut pairs = Table::new([
         ("from -> to", Align::Left),
         ("clock", Align::Left),
@@ -44,9 +67,10 @@ pub(crate) fn lines(floors: &[Floor], agents: &[Agent]) -> Vec<String> {
         ("", Align::Left),
         ("single pkt/s", Align::Right),
         ("beyond", Align::Left),
+        ("hosts pkt/s", Align::Right),
         ("run", Align::Left),
     ]);
-    for floor in floors {
+    for floor in &found.floors {
         let [delay_p50, delay_p99, delay_unit] = figures(floor.delay_us);
         let [late_p50, late_p99, late_unit] = figures(floor.lateness_us);
         pairs.row([
@@ -58,10 +82,9 @@ pub(crate) fn lines(floors: &[Floor], agents: &[Agent]) -> Vec<String> {
             late_p50,
             late_p99,
             late_unit,
-            floor
-                .single_pps
-                .map_or(NONE.to_owned(), |pps| format!("{pps:.0}")),
+            rate(floor.single_pps),
             beyond(floor),
+            rate(floor.hosts_pps),
             floor.run.clone(),
         ]);
     }
@@ -74,30 +97,42 @@ pub(crate) fn lines(floors: &[Floor], agents: &[Agent]) -> Vec<String> {
         ("gro", Align::Left),
         ("notes", Align::Left),
     ]);
-    for host in hosts(agents) {
+    let distortions = found.distortions();
+    for host in interfaces(&found.agents) {
         let word = |has: bool| if has { "yes" } else { "no" };
-        let note = if host.distorts() {
-            "its queue delays, drops or limits: figures through it are its own"
-        } else {
-            ""
-        };
+        let mut codes: Vec<&str> = host.of(&distortions).map(|each| each.code).collect();
+        codes.dedup();
         table.row([
             host.name,
-            host.interface,
-            host.qdisc,
-            &host.mtu.to_string(),
+            &host.interface.name,
+            &host.interface.qdisc,
+            &host.interface.mtu.to_string(),
             word(host.gso),
             word(host.gro),
-            note,
+            &codes.join(" "),
         ]);
     }
     let mut lines = pairs.lines();
     lines.extend(table.lines());
+    for each in &distortions {
+        lines.push(printable(&format!(
+            "{} {}: {}; {}",
+            each.host, each.interface, each.text, each.fix
+        )));
+    }
+    lines.push(format!(
+        "single pkt/s: the largest rate tried of which no datagram, each alone, was lost; beyond: the next one tried, at most {:.0} % above it",
+        (RESOLUTION - 1.0) * 1e2
+    ));
     lines.push(
-        "single pkt/s: the largest rate tried of which no datagram, each alone, was lost; gso = \"auto\" sends singly up to it"
+        "hosts pkt/s: the same but for loss in the network; gso = \"auto\" sends singly up to it"
             .to_owned(),
     );
     lines
+}
+
+fn rate(pps: Option<f64>) -> String {
+    pps.map_or(NONE.to_owned(), |pps| format!("{pps:.0}"))
 }
 
 fn figures(of: Option<Figures>) -> [String; 3] {
@@ -141,21 +176,44 @@ fn beyond(floor: &Floor) -> String {
 /// One interface of a host.
 struct Host<'a> {
     name: &'a str,
-    interface: &'a str,
-    qdisc: &'a str,
-    mtu: u32,
+    interface: &'a Interface,
     gso: bool,
     gro: bool,
 }
 
 impl Host<'_> {
-    fn distorts(&self) -> bool {
-        DISTORTING.contains(&self.qdisc)
+    fn link(&self) -> Link {
+        let interface = self.interface;
+        let bucket = |bucket: &pb::TokenBucket| TokenBucket {
+            interface: interface.name.clone(),
+            place: bucket.place.clone(),
+            rate_bytes: bucket.rate_bytes,
+            burst_bytes: bucket.burst_bytes,
+            limit_bytes: bucket.limit_bytes,
+        };
+        Link {
+            name: interface.name.clone(),
+            mtu: interface.mtu,
+            driver: interface.driver.clone(),
+            qdiscs: interface.qdiscs.clone(),
+            buckets: interface.token_buckets.iter().map(bucket).collect(),
+            offloads: interface.offloads.clone(),
+        }
+    }
+
+    fn of<'d>(&self, all: &'d [Distortion]) -> impl Iterator<Item = &'d Distortion> {
+        let (host, interface) = (self.name, self.interface.name.as_str());
+        all.iter()
+            .filter(move |each| each.host == host && each.interface == interface)
+    }
+
+    fn is_among(&self, all: &[Distortion]) -> bool {
+        self.of(all).next().is_some()
     }
 }
 
 /// The interfaces that have an address beside loopback's.
-fn hosts(agents: &[Agent]) -> Vec<Host<'_>> {
+fn interfaces(agents: &[Agent]) -> Vec<Host<'_>> {
     let mut hosts = Vec::new();
     for agent in agents.iter().filter(|agent| agent.state == "alive") {
         let Some(inventory) = &agent.inventory else {
@@ -167,9 +225,7 @@ fn hosts(agents: &[Agent]) -> Vec<Host<'_>> {
         {
             hosts.push(Host {
                 name: &agent.name,
-                interface: &interface.name,
-                qdisc: &interface.qdisc,
-                mtu: interface.mtu,
+                interface,
                 gso: inventory.gso,
                 gro: inventory.gro,
             });
@@ -182,7 +238,7 @@ fn hosts(agents: &[Agent]) -> Vec<Host<'_>> {
 mod tests {
     use weir_experiment::analysis::document::Lost;
     use weir_experiment::analysis::floor::Beyond;
-    use weir_proto::types::v1::{Interface, Inventory};
+    use weir_proto::types::v1::Inventory;
 
     use super::*;
 
@@ -198,8 +254,10 @@ mod tests {
             }),
             lateness_us: None,
             single_pps: Some(80_000.0),
+            hosts_pps: Some(130_000.0),
+            refined_by: vec!["r-0004".to_owned()],
             beyond: Some(Beyond {
-                pps: 160_000.0,
+                pps: 87_200.0,
                 lost: Some(Lost {
                     sender: Some(5),
                     network: Some(0),
@@ -209,20 +267,32 @@ mod tests {
         }
     }
 
-    fn agent(qdisc: &str) -> Agent {
-        let interface = |name: &str, qdisc: &str| Interface {
+    /// A host with a tbf of this burst, or without one.
+    fn agent(burst_bytes: Option<u64>) -> Agent {
+        let interface = |name: &str| Interface {
             name: name.to_owned(),
             addresses: vec!["10.0.0.1/24".to_owned()],
             mtu: 1500,
-            qdisc: qdisc.to_owned(),
+            qdisc: "noqueue".to_owned(),
             state: "up".to_owned(),
             ..Interface::default()
         };
+        let mut eth0 = interface("eth0");
+        if let Some(burst_bytes) = burst_bytes {
+            eth0.qdisc = "tbf".to_owned();
+            eth0.qdiscs = vec!["tbf 1: root".to_owned()];
+            eth0.token_buckets = vec![pb::TokenBucket {
+                place: "1: root".to_owned(),
+                rate_bytes: 1_250_000,
+                burst_bytes,
+                limit_bytes: 30_000,
+            }];
+        }
         Agent {
             name: "a".to_owned(),
             state: "alive".to_owned(),
             inventory: Some(Inventory {
-                interfaces: vec![interface("lo", "noqueue"), interface("eth0", qdisc)],
+                interfaces: vec![interface("lo"), eth0],
                 gso: true,
                 ..Inventory::default()
             }),
@@ -230,21 +300,48 @@ mod tests {
         }
     }
 
+    fn found(burst_bytes: Option<u64>) -> Found {
+        Found {
+            floors: vec![floor()],
+            agents: vec![agent(burst_bytes)],
+        }
+    }
+
     #[test]
     fn pairs_and_hosts_have_a_table_each() {
-        let lines = lines(&[floor()], &[agent("tbf")]);
-        assert_eq!(lines.len(), 5, "{lines:#?}");
-        assert!(lines[1].contains("80000  at 160000: lost sender 5, receiver 2  r-0003"));
-        assert!(lines[3].starts_with("a     eth0       tbf    1500  yes  no   its queue"));
-        let still = super::lines(&[floor()], &[agent("noqueue")]);
-        assert!(!still[3].contains("its queue"));
+        let told = lines(&found(Some(1_000)));
+        assert_eq!(told.len(), 8, "{told:#?}");
+        assert!(
+            told[1].contains("80000  at 87200: lost sender 5, receiver 2"),
+            "{told:#?}"
+        );
+        assert!(told[1].ends_with("130000  r-0003"), "{told:#?}");
+        assert!(
+            told[3].starts_with("a     eth0       tbf    1500  yes  no   tbf-below-packet shaped")
+        );
+        assert!(
+            told[4].starts_with("a eth0: tbf 1: root has a burst of 1000 B"),
+            "{told:#?}"
+        );
+        assert!(told[4].contains("at least 1514 B"), "{told:#?}");
+        assert!(
+            told[5].starts_with("a eth0: tbf 1: root limits"),
+            "{told:#?}"
+        );
+        assert!(told[6].contains("at most 10 % above"), "{told:#?}");
+        let still = lines(&found(None));
+        assert_eq!(still.len(), 6, "{still:#?}");
     }
 
     #[test]
     fn the_document_has_every_figure() {
-        let document = document(&[floor()], &[agent("netem")]);
-        assert_eq!(document["schema"], SCHEMA);
-        assert_eq!(document["pairs"][0]["single_pps"], 80_000.0);
-        assert_eq!(document["hosts"][0]["distorts"], true);
+        let told = document(&found(Some(1_000)));
+        assert_eq!(told["schema"], SCHEMA);
+        assert_eq!(told["pairs"][0]["single_pps"], 80_000.0);
+        assert_eq!(told["pairs"][0]["hosts_pps"], 130_000.0);
+        assert_eq!(told["hosts"][0]["distorts"], true);
+        assert_eq!(told["distortions"][0]["code"], "tbf-below-packet");
+        assert_eq!(told["distortions"][0]["interface"], "eth0");
+        assert_eq!(document(&found(None))["hosts"][0]["distorts"], false);
     }
 }

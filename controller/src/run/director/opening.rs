@@ -25,9 +25,11 @@ use crate::store::{CampaignText, NewRun, RunPlan, RunState};
 impl Director {
     pub(super) fn plan(&self, source: CampaignText, reply: Reply<Plan>) {
         let facts = self.registry.facts(self.clock.now_ns());
+        let store = Arc::clone(&self.store);
         tokio::task::spawn_blocking(move || {
             let planned = parse(&source).and_then(|campaign| {
-                planner::plan(&campaign, &facts, 0)
+                let checked = floor::single_rates(&floor::recent(&*store), &facts);
+                planner::plan_with(&campaign, &facts, 0, &checked)
                     .map_err(|error| RunError::plan(&error, &source, &campaign))
             });
             reply.send(planned).ok();
@@ -55,10 +57,9 @@ impl Director {
         // Planned before it gets a number: a campaign that cannot run is no run.
         let store = Arc::clone(&self.store);
         let (campaign, plan, source) = blocking(move || {
-            let mut plan = planner::plan(&campaign, &facts, tag_seed)
-                .map_err(|error| RunError::plan(&error, &source, &campaign))?;
             let checked = floor::single_rates(&floor::recent(&*store), &facts);
-            planner::share_single_rate(&mut plan, &checked);
+            let plan = planner::plan_with(&campaign, &facts, tag_seed, &checked)
+                .map_err(|error| RunError::plan(&error, &source, &campaign))?;
             Ok((campaign, plan, source))
         })
         .await?;

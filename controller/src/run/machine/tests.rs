@@ -32,6 +32,7 @@ fn facts(text: &str) -> AgentFacts {
         cores: 2,
         max_sessions: 4_096,
         qdiscs: Vec::new(),
+        buckets: Vec::new(),
         congestion_controls: Vec::new(),
         alive: true,
     }

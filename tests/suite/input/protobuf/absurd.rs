@@ -105,6 +105,7 @@ async fn lie(me: &Pretender, mut control: Stream, epoch: u64) {
     control.send(&request(Up::Heartbeat(pb::Heartbeat {
         session_epoch: epoch,
         mono_ns: 1,
+        interfaces: Vec::new(),
     })));
     loop {
         let answer: pb::ControlResponse = control.answer().await.expect("an answer");

@@ -118,6 +118,7 @@ fn refused() -> Vec<(&'static str, Up)> {
             Up::Heartbeat(pb::Heartbeat {
                 session_epoch: u64::MAX,
                 mono_ns: 0,
+                interfaces: Vec::new(),
             }),
         ),
         ("session_status.state", Up::SessionStatus(session(None))),
@@ -195,6 +196,7 @@ fn what_is_said_after_the_hello_is_checked_too() {
         stream.send(&request(Up::Heartbeat(pb::Heartbeat {
             session_epoch,
             mono_ns: u64::MAX,
+            interfaces: Vec::new(),
         })));
         loop {
             let answer: pb::ControlResponse = stream.answer().await.expect("it goes on");

@@ -456,6 +456,6 @@ fn the_floor_of_a_check_stands_beside_the_figures() {
         "single_pps": 80_000.0, "beyond": null
     }] });
     let lines = shown(&document, Shown::default());
-    let told = "floor a -> b: delay p50 7.0, p99 20 us; lateness - (check r-0003)";
+    let told = "floor a -> b: delay p50 7.0, p99 20 us; lateness -; no loss up to 80000 pkt/s (check r-0003)";
     assert!(lines.iter().any(|line| line == told), "{lines:?}");
 }

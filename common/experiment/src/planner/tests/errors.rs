@@ -315,3 +315,39 @@ fn bundles_over_a_shaped_interface_are_warned_of_once_for_each_set() {
         "above what a kernel sends singly"
     );
 }
+
+#[test]
+fn a_bucket_that_no_packet_fits_is_warned_of() {
+    let mut agents = agents();
+    agents[0].buckets = vec![TokenBucket {
+        interface: "net0".to_owned(),
+        place: "1: root".to_owned(),
+        rate_bytes: 1_250_000,
+        burst_bytes: 1_000,
+        limit_bytes: 30_000,
+    }];
+    let told = |from: &str, to: &str, traffic: Traffic| {
+        let mut flows = set("bulk", names(from), names(to));
+        flows.traffic = traffic;
+        let plan = plan(&one_set(flows), &agents, 7).unwrap();
+        let of_buckets = |warning: &Warning| warning.code == "tbf-below-packet";
+        let texts = plan.warnings.into_iter().filter(of_buckets);
+        texts.map(|warning| warning.text).collect::<Vec<_>>()
+    };
+    let sized = |size| Traffic {
+        size: Some(size),
+        ..udp("1M")
+    };
+    let [text] = &told("a0", "b0", sized(1_400))[..] else {
+        panic!("one warning")
+    };
+    for word in ["`bulk`", "tbf 1: root on net0 of a0", "1000 B", "1442 B"] {
+        assert!(text.contains(word), "{text}");
+    }
+    assert_eq!(
+        told("a0", "b0", Traffic::new(Transport::Tcp, Rate::Max)).len(),
+        1
+    );
+    assert_eq!(told("a0", "b0", sized(958)), [""; 0], "it fits");
+    assert_eq!(told("b0", "a0", sized(1_400)), [""; 0], "towards it");
+}
