@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     /// The CPUs that its streams are kept to.
     pub(crate) cpus: Option<CpuList>,
     pub(crate) clock: HostClock,
+    /// Name of that clock; empty = no other process is known to read it.
+    pub(crate) clock_domain: String,
     pub(crate) policy: Arc<LivePolicy>,
     pub(crate) state: State,
     pub(crate) core: Mutex<Core>,
@@ -208,26 +210,27 @@ impl Agent {
             cpus.check().map_err(AgentError::Cpus)?;
         }
         let (port, cpus) = (config.port, config.cpus.clone());
-        Self::with_traffic(config, |policy, kernel_boot_id| {
+        Self::with_traffic(config, |policy, clock| {
+            let offset_ns = clock.namespace_offset_ns();
             Arc::new(Engine::new(EngineConfig {
-                clock: Arc::new(MonotonicClock::from_host()),
+                clock: Arc::new(MonotonicClock::with_namespace_offset(offset_ns)),
                 sockets: Arc::new(DirectProvider),
                 policy,
                 default_port: port,
-                clock_domain: kernel_boot_id,
+                clock_domain: clock.domain(),
                 cpus,
             }))
         })
     }
 
     /// As [`build`](Self::build), with something else in the engine's place.
-    /// `make` gets the local policy and the kernel's boot id.
+    /// `make` gets the local policy and the host's clock.
     ///
     /// # Errors
     /// As [`build`](Self::build).
     pub fn with_traffic(
         config: AgentConfig,
-        make: impl FnOnce(Arc<dyn weir_engine::engine::Policy>, String) -> Arc<dyn Traffic>,
+        make: impl FnOnce(Arc<dyn weir_engine::engine::Policy>, &HostClock) -> Arc<dyn Traffic>,
     ) -> Result<Self, AgentError> {
         let state = State::open(config.data)?;
         let identity = state.identity(config.name)?;
@@ -235,19 +238,23 @@ impl Agent {
         let runs = Runs::after_restart(journal);
         // What ended with the last process is over, whatever happens to this one.
         state.keep_journal(&runs.journal())?;
-        // Without /proc no other process is known to share the kernel's clock:
-        // an id of its own keeps delays from being called exact.
-        let kernel_boot_id = weir_runtime::host::kernel_boot_id().unwrap_or_else(|error| {
-            tracing::warn!(%error, "no /proc: T0 comes by the wall clock, and delays have none");
-            format!("unknown-{}", identity.boot)
-        });
+        let clock = HostClock::from_host();
+        if clock.domain().is_empty() {
+            tracing::warn!(
+                "what the time namespace adds to the clock is not known (/proc/self/timens_offsets): \
+                 T0 comes by the wall clock, and no delay is exact"
+            );
+        }
+        // Without /proc no other process is known to share the kernel.
+        let kernel_boot_id = weir_runtime::host::kernel_boot_id()
+            .unwrap_or_else(|_| format!("unknown-{}", identity.boot));
         let host = inventory::read();
         let policy = Arc::new(LivePolicy::new(LocalPolicy {
             lab: config.lab,
             connected: host.connected,
             max_sessions: host.inventory.max_sessions as usize,
         }));
-        let traffic = make(policy.clone(), kernel_boot_id.clone());
+        let traffic = make(policy.clone(), &clock);
         let (inbox, messages) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             controller: config.controller,
@@ -255,7 +262,8 @@ impl Agent {
             identity,
             kernel_boot_id,
             cpus: config.cpus,
-            clock: HostClock::from_host(),
+            clock_domain: clock.domain(),
+            clock,
             policy,
             state,
             core: Mutex::new(Core {

@@ -15,6 +15,7 @@ use std::path::Path;
 use rustix::process::{Resource, getrlimit};
 use weir_engine::cgroup;
 use weir_proto::types::v1 as pb;
+use weir_runtime::HostClock;
 
 use crate::policy::Prefix;
 use netlink::Interface;
@@ -76,6 +77,7 @@ pub fn read() -> Host {
         cpu_set: proc::allowed_cpus(&status).unwrap_or_default().to_owned(),
         binary_sha256: kernel::program_sha256().unwrap_or_default(),
         stream_cpus: String::new(),
+        clock_domain: HostClock::from_host().domain(),
     };
     Host {
         inventory,

@@ -66,8 +66,9 @@ pub(crate) struct World<'a> {
     pub(crate) now_ns: u64,
     /// Now by the wall clock, ns since the Unix epoch.
     pub(crate) unix_ns: i64,
-    /// Boot id of this kernel.
-    pub(crate) kernel_boot_id: &'a str,
+    /// Name of that clock: the kernel's boot id; empty = no other process is known to
+    /// read it.
+    pub(crate) clock_domain: &'a str,
     /// What this host allows.
     pub(crate) policy: &'a LocalPolicy,
 }
@@ -233,14 +234,15 @@ impl Runs {
         }
     }
 
-    /// T0 is known. Of the same kernel it is exact; else it goes by the wall
-    /// clocks. A late order starts at once, for what remains, and says so.
+    /// T0 is known. By the same clock it is exact; else it goes by the wall clocks. A late order starts at once, for what remains, and says so.
     fn start(&mut self, id: RunId, start: &StartAt, world: &World<'_>) -> Vec<Action> {
         let run = self.runs.get_mut(&id).expect("called for known runs");
         if run.t0_ns.is_some() || run.stopping.is_some() || run.standing.is_final() {
             return Vec::new();
         }
-        let t0_ns = if start.kernel_boot_id == world.kernel_boot_id {
+        let one_clock =
+            !world.clock_domain.is_empty() && start.kernel_boot_id == world.clock_domain;
+        let t0_ns = if one_clock {
             start.mono_ns
         } else {
             let ahead_ns = start.unix_ns.saturating_sub(world.unix_ns);

@@ -197,7 +197,7 @@ impl Supervisor {
             let world = World {
                 now_ns: self.shared.clock.now_ns(),
                 unix_ns: self.shared.clock.unix_ns(),
-                kernel_boot_id: &self.shared.kernel_boot_id,
+                clock_domain: &self.shared.clock_domain,
                 policy: &policy,
             };
             core.runs.apply(items, &world)

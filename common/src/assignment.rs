@@ -319,7 +319,8 @@ pub struct StartAt {
     pub unix_ns: i64,
     /// T0 by the controller's host-monotonic clock (time-namespace offset taken out), ns.
     pub mono_ns: u64,
-    /// Boot id of the controller's kernel: an agent of the same kernel uses `mono_ns` exactly.
+    /// Boot id of the controller's kernel: an agent that reads that kernel's clock uses `mono_ns` exactly.
+    /// `unknown` where the controller does not know what its time namespace adds to the clock.
     pub kernel_boot_id: String,
 }
 

@@ -13,7 +13,7 @@ use weir_proto::controller::v1::controller_service_server::ControllerServiceServ
 use weir_runtime::endpoint::{
     CAMPAIGN_MESSAGE_BYTES, CONNECTION_WINDOW_BYTES, RECORDS_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
 };
-use weir_runtime::{DataDir, Endpoint, HostClock, Shutdown, directory, host};
+use weir_runtime::{DataDir, Endpoint, HostClock, Shutdown, directory};
 
 use crate::grpc::{AgentGateway, Info, OperatorGateway};
 use crate::ingest::Ingest;
@@ -159,14 +159,12 @@ impl App {
         let known = tokio::task::spawn_blocking(move || store.agents())
             .await
             .context("reading the agents")??;
-        let kernel = host::kernel_boot_id().context("reading the kernel's boot id")?;
         let registry = Arc::new(Registry::new(known, HostClock::from_host().now_ns()));
         let ingest = Ingest::new(Arc::clone(&self.store));
         let runs = Runs::start(
             Arc::clone(&self.store),
             Arc::clone(&registry),
             ingest.clone(),
-            kernel,
             &shutdown,
         );
         let info = Info {

@@ -306,6 +306,7 @@ fn facts(agent: &AgentView) -> AgentFacts {
         addresses,
         mtu,
         kernel_boot_id: inventory.kernel_boot_id.clone(),
+        clock_domain: inventory.clock_domain.clone(),
         cores: inventory.cores,
         max_sessions: inventory.max_sessions,
         qdiscs,

@@ -77,12 +77,11 @@ impl Runs {
         store: Arc<dyn Store>,
         registry: Arc<Registry>,
         ingest: Ingest,
-        kernel_boot_id: String,
         shutdown: &Shutdown,
     ) -> Self {
         let channel = mpsc::unbounded_channel();
         let commands = channel.0.clone();
-        let director = Director::new(store, registry, ingest, kernel_boot_id, channel);
+        let director = Director::new(store, registry, ingest, channel);
         shutdown.spawn(director.run(shutdown.token()));
         Self { commands }
     }

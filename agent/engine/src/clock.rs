@@ -1,20 +1,19 @@
 //! The host's monotonic clock, as every figure of the engine uses it.
 //!
-//! A time namespace shifts `CLOCK_MONOTONIC` by a constant that
-//! `/proc/self/timens_offsets` names. [`MonotonicClock`] takes that constant
-//! out, so that two agents of one kernel read the same clock whatever namespace
-//! they were started in, and one-way delay between them is exact.
+//! A time namespace shifts `CLOCK_MONOTONIC` by a constant. [`MonotonicClock`] takes
+//! the constant that it is given out, so that two agents of one kernel read the same
+//! clock whatever namespace they were started in, and one-way delay between them is
+//! exact. Whether the constant is known is the owner's to find out, and to say by
+//! [`clock_domain`](crate::engine::EngineConfig::clock_domain).
 //!
 //! Kernel receive stamps are `CLOCK_REALTIME`, which no namespace shifts.
 //! [`RealtimeOffset`] brings them to the monotonic clock; it is read around each
 //! batch, and a change between two readings is a step (NTP, an operator) that
 //! the record flags.
 
-use std::fs;
 use std::time::Duration;
 
 use crate::socket;
-use crate::socket::SocketError;
 
 /// Where a driver reads the time. Pure cores take `now` instead.
 pub trait Clock: Send + Sync {
@@ -29,17 +28,6 @@ pub struct MonotonicClock {
 }
 
 impl MonotonicClock {
-    /// Reads the namespace's offset once; it cannot change while a process lives
-    /// in the namespace. A kernel without time namespaces has no such file and no
-    /// offset.
-    pub fn from_host() -> Self {
-        let offset = fs::read_to_string("/proc/self/timens_offsets")
-            .ok()
-            .and_then(|text| parse_timens_monotonic(&text))
-            .unwrap_or(0);
-        Self::with_namespace_offset(offset)
-    }
-
     /// A clock with a given namespace offset, in nanoseconds.
     pub const fn with_namespace_offset(namespace_offset_ns: i64) -> Self {
         Self {
@@ -133,54 +121,11 @@ impl RealtimeOffset {
 /// Below 1 us a change is clock-read noise, not a step anyone made.
 const STEP_FLOOR_NS: u64 = 1_000;
 
-/// The `monotonic` line of `/proc/PID/timens_offsets` (time_namespaces(7)):
-/// `monotonic SECONDS NANOSECONDS`. `None` when there is no such line or it does
-/// not parse.
-pub fn parse_timens_monotonic(text: &str) -> Option<i64> {
-    let mut fields = text
-        .lines()
-        .map(str::split_ascii_whitespace)
-        .find_map(|mut line| (line.next() == Some("monotonic")).then_some(line))?;
-    let seconds: i64 = fields.next()?.parse().ok()?;
-    let nanoseconds: i64 = fields.next()?.parse().ok()?;
-    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
-}
-
-/// The kernel's boot id, which two agents compare to know that they share a
-/// kernel and so a clock. `Err` names the file when /proc is not mounted.
-pub fn kernel_boot_id() -> Result<String, SocketError> {
-    const PATH: &str = "/proc/sys/kernel/random/boot_id";
-    fs::read_to_string(PATH)
-        .map(|text| text.trim().to_owned())
-        .map_err(|source| SocketError::new("read", PATH, source))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn offsets_file_as_the_kernel_writes_it() {
-        let text = "monotonic           0         0\nboottime            0         0\n";
-        assert_eq!(parse_timens_monotonic(text), Some(0));
-        let shifted = "boottime  1  0\nmonotonic  -86400  500000000\n";
-        assert_eq!(parse_timens_monotonic(shifted), Some(-86_399_500_000_000));
-    }
-
-    #[test]
-    fn odd_offsets_files_have_no_offset() {
-        for text in [
-            "",
-            "monotonic",
-            "monotonic x 0",
-            "monotonic 9223372036854775807 0",
-            "m 1 2",
-        ] {
-            assert_eq!(parse_timens_monotonic(text), None, "{text:?}");
-        }
-    }
 
     #[test]
     fn namespace_offset_is_taken_out() {
@@ -192,7 +137,7 @@ mod tests {
 
     #[test]
     fn sleep_ends_after_its_deadline() {
-        let clock = MonotonicClock::from_host();
+        let clock = MonotonicClock::with_namespace_offset(0);
         let deadline = clock.now_ns() + 2_000_000;
         clock.sleep_until(deadline);
         assert!(clock.now_ns() >= deadline);
@@ -201,7 +146,7 @@ mod tests {
 
     #[test]
     fn realtime_stamp_lands_between_monotonic_readings() {
-        let clock = MonotonicClock::from_host();
+        let clock = MonotonicClock::with_namespace_offset(0);
         let before = clock.now_ns();
         let offset = clock.realtime_offset();
         let stamp = offset.to_monotonic_ns(socket::realtime_ns());
@@ -232,11 +177,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn parser_never_panics(text in ".{0,80}") {
-            let _parsed = parse_timens_monotonic(&text);
-        }
-
         #[test]
         fn bracketed_offset_brings_the_middle_back(
             before in 0_u64..1 << 60, width in 0_u64..1_000_000, realtime in 1_u64 << 60..1 << 62

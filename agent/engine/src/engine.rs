@@ -135,8 +135,8 @@ pub struct EngineConfig {
     /// Port to listen on if it is free (7900).
     pub default_port: u16,
     /// Name of the clock, which two ends compare over the flow link: the kernel's
-    /// boot id ([`kernel_boot_id`](crate::clock::kernel_boot_id)); empty if it is
-    /// not known, and then there is no one-way delay.
+    /// boot id; empty if that is not known, or not what the clock's namespace adds to
+    /// it. Then no delay is exact.
     pub clock_domain: String,
     /// The CPUs that the threads of streams are spread over; `None` = any. See
     /// [`CpuList::check`](crate::cpus::CpuList::check).

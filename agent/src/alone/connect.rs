@@ -204,11 +204,11 @@ async fn hello(channel: &mut Channel, host: &Host) -> Result<pb::Hello, String> 
     }
 }
 
-/// Two processes of one kernel read the same clock; else the quickest of some
+/// Two processes that know the kernel's clock read the same one; else the quickest of some
 /// exchanges says how the other's stands.
 async fn clock(channel: &mut Channel, host: &Host, hello: &pb::Hello) -> Result<Relation, String> {
-    let ours = &host.inventory.kernel_boot_id;
-    let theirs = hello.host.as_ref().map(|host| &host.kernel_boot_id);
+    let ours = &host.inventory.clock_domain;
+    let theirs = hello.host.as_ref().map(|host| &host.clock_domain);
     if !ours.is_empty() && Some(ours) == theirs {
         return Ok(Relation::default());
     }

@@ -202,14 +202,14 @@ fn draw() -> Result<u64, Error> {
 
 /// How the two clocks stand, for people.
 fn relation(host: &Host, receiver: &Receiver) -> String {
-    let same = host.inventory.kernel_boot_id == receiver.host.kernel_boot_id;
-    if same && !host.inventory.kernel_boot_id.is_empty() {
+    let (ours, theirs) = (&host.inventory, &receiver.host);
+    let error_us = receiver.clock.bound_ns as f64 / 1e3;
+    if !ours.clock_domain.is_empty() && ours.clock_domain == theirs.clock_domain {
         "one kernel".to_owned()
+    } else if !ours.kernel_boot_id.is_empty() && ours.kernel_boot_id == theirs.kernel_boot_id {
+        format!("one kernel, clocks of other namespaces, T0 to {error_us:.0} us")
     } else {
-        format!(
-            "two kernels, T0 to {:.0} us",
-            receiver.clock.bound_ns as f64 / 1e3
-        )
+        format!("two kernels, T0 to {error_us:.0} us")
     }
 }
 
@@ -285,6 +285,7 @@ fn provenance(
             "cpu_quota_milli": inventory.cpu_quota_milli,
             "capabilities": inventory.capabilities,
             "time_namespace": inventory.time_namespace,
+            "clock_domain": inventory.clock_domain,
             "tcp_congestion_control": inventory.congestion_control,
             "interfaces": inventory.interfaces.iter().map(|interface| json!({
                 "name": interface.name,

@@ -89,6 +89,7 @@ pub(super) fn facts(name: AgentName, host: &Inventory, address: IpAddr) -> Agent
             .map(|interface| interface.mtu)
             .filter(|&mtu| mtu > 0),
         kernel_boot_id: clip(&host.kernel_boot_id, limits::WORD),
+        clock_domain: clip(&host.clock_domain, limits::WORD),
         cores: host.cores,
         max_sessions: host.max_sessions,
         qdiscs: interface.map_or_else(Vec::new, qdiscs),

@@ -69,7 +69,9 @@ impl Share {
     /// A sentence: why nothing of it can be prepared.
     pub(super) fn begin(host: &Host, peer: IpAddr, assignment: Assignment) -> Result<Self, String> {
         let engine = Engine::new(EngineConfig {
-            clock: Arc::new(MonotonicClock::from_host()),
+            clock: Arc::new(MonotonicClock::with_namespace_offset(
+                host.clock.namespace_offset_ns(),
+            )),
             sockets: Arc::new(DirectProvider),
             policy: Arc::new(OnlyPeer {
                 peer: peer.to_canonical(),
@@ -77,7 +79,7 @@ impl Share {
             }),
             // Any port: the usual one is where generators are awaited.
             default_port: 0,
-            clock_domain: host.inventory.kernel_boot_id.clone(),
+            clock_domain: host.clock.domain(),
             cpus: None,
         });
         let (sender, told) = mpsc::unbounded_channel();

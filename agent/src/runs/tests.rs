@@ -76,11 +76,15 @@ fn policy() -> LocalPolicy {
 }
 
 fn apply(runs: &mut Runs, items: Vec<Desired>) -> Vec<Action> {
+    apply_with(runs, items, KERNEL)
+}
+
+fn apply_with(runs: &mut Runs, items: Vec<Desired>, clock_domain: &str) -> Vec<Action> {
     let policy = policy();
     let world = World {
         now_ns: 100 * SECOND,
         unix_ns: 5_000_000 * SECOND as i64 / 1000,
-        kernel_boot_id: KERNEL,
+        clock_domain,
         policy: &policy,
     };
     runs.apply(items, &world)
@@ -243,6 +247,17 @@ fn another_kernels_t0_goes_by_the_wall_clock() {
     let mut runs = Runs::default();
     let actions = apply(&mut runs, vec![desired(1, start(1, "another"))]);
     assert!(actions.contains(&Action::Start(RunId(1), 107 * SECOND)));
+}
+
+/// An agent that cannot read its time namespace's offset took a wrong one for 0.
+#[test]
+fn a_clock_without_a_name_is_nobody_elses() {
+    for kernel in [KERNEL, ""] {
+        let mut runs = Runs::default();
+        let items = vec![desired(1, start(98 * SECOND, kernel))];
+        let actions = apply_with(&mut runs, items, "");
+        assert!(actions.contains(&Action::Start(RunId(1), 107 * SECOND)));
+    }
 }
 
 #[test]

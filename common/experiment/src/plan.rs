@@ -87,6 +87,9 @@ pub struct PlannedHost {
     pub addresses: Vec<IpAddr>,
     /// Boot id of its kernel.
     pub kernel: String,
+    /// Name of the clock that it reads: the same for hosts that read one; empty = not known.
+    #[serde(default)]
+    pub clock: String,
     /// Sessions of which it is an end.
     pub sessions: u32,
 }

@@ -46,6 +46,8 @@ pub struct AgentFacts {
     pub mtu: Option<u32>,
     /// Boot id of its kernel: equal for agents that share one; empty = not known.
     pub kernel_boot_id: String,
+    /// Name of the clock that it reads: equal for agents that read one; empty = not known.
+    pub clock_domain: String,
     /// Cores that it may use; 0 = not known.
     pub cores: u32,
     /// Most sessions that its policy and descriptors allow in a run; 0 = not known.
@@ -79,6 +81,7 @@ impl AgentFacts {
             labels: labels.collect(),
             addresses: self.addresses.clone(),
             kernel: self.kernel_boot_id.clone(),
+            clock: self.clock_domain.clone(),
             sessions: 0,
         }
     }

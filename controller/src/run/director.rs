@@ -121,7 +121,8 @@ pub(super) struct Director {
     registry: Arc<Registry>,
     ingest: Ingest,
     clock: HostClock,
-    kernel_boot_id: String,
+    /// Name of that clock; `unknown` if no agent can be known to read it.
+    clock_domain: String,
     runs: BTreeMap<RunId, Active>,
     commands: mpsc::UnboundedReceiver<Command>,
     to_self: mpsc::UnboundedSender<Command>,
@@ -132,19 +133,23 @@ impl Director {
         store: Arc<dyn Store>,
         registry: Arc<Registry>,
         ingest: Ingest,
-        kernel_boot_id: String,
         channel: (
             mpsc::UnboundedSender<Command>,
             mpsc::UnboundedReceiver<Command>,
         ),
     ) -> Self {
         let (to_self, commands) = channel;
+        let clock = HostClock::from_host();
+        let clock_domain = match clock.domain() {
+            unknown if unknown.is_empty() => "unknown".to_owned(),
+            domain => domain,
+        };
         Self {
             store,
             registry,
             ingest,
-            clock: HostClock::from_host(),
-            kernel_boot_id,
+            clock,
+            clock_domain,
             runs: BTreeMap::new(),
             commands,
             to_self,
@@ -410,7 +415,7 @@ impl Director {
         let start = StartAt {
             unix_ns: self.clock.unix_ns().saturating_add_unsigned(lead_ns),
             mono_ns: self.clock.now_ns().saturating_add(lead_ns),
-            kernel_boot_id: self.kernel_boot_id.clone(),
+            kernel_boot_id: self.clock_domain.clone(),
         };
         let (store, committed) = (Arc::clone(&self.store), start.clone());
         let stored = blocking(move || Ok(store.set_started(run, &committed)?)).await;

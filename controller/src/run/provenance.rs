@@ -142,6 +142,7 @@ fn agent(view: &AgentView, observed: Option<&Observed>, plan: &Plan) -> Value {
         "stream_cpus": known(&inventory.stream_cpus),
         "capabilities": inventory.capabilities,
         "time_namespace": inventory.time_namespace,
+        "clock_domain": known(&inventory.clock_domain),
         "timer_slack_ns": inventory.timer_slack_ns,
         "interfaces": interfaces.collect::<Vec<_>>(),
     });

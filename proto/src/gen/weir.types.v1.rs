@@ -1067,7 +1067,8 @@ pub struct StartAt {
     /// T0 by the controller's host-monotonic clock, ns.
     #[prost(uint64, tag = "2")]
     pub mono_ns: u64,
-    /// Boot id of the controller's kernel.
+    /// Boot id of the controller's kernel, whose clock `mono_ns` is; `unknown` where the controller does not
+    /// know what its time namespace adds to that clock.
     #[prost(string, tag = "3")]
     pub kernel_boot_id: ::prost::alloc::string::String,
 }
@@ -1458,4 +1459,8 @@ pub struct Inventory {
     /// CPUs to which --cpus keeps the agent's streams, such as 0-1; empty = not given.
     #[prost(string, tag = "38")]
     pub stream_cpus: ::prost::alloc::string::String,
+    /// Name of the clock that the agent reads: the kernel's boot id, as in all hosts whose clock this is; empty =
+    /// it is not known what the agent's time namespace adds to the kernel's.
+    #[prost(string, tag = "39")]
+    pub clock_domain: ::prost::alloc::string::String,
 }

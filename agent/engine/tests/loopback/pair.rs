@@ -11,7 +11,7 @@ use weir_common::assignment::{
 };
 use weir_common::id::{FlowId, RunId, SessionId};
 use weir_common::record::{Counters, End, FlowClosed, Record};
-use weir_engine::clock::{Clock, MonotonicClock, kernel_boot_id};
+use weir_engine::clock::{Clock, MonotonicClock};
 use weir_engine::engine::{Engine, EngineConfig, Event, Policy, RunHandle, Sink};
 use weir_engine::socket::DirectProvider;
 
@@ -121,17 +121,17 @@ pub(crate) fn engine(policy: TestPolicy) -> Engine {
 
 pub(crate) fn config(policy: TestPolicy) -> EngineConfig {
     EngineConfig {
-        clock: Arc::new(MonotonicClock::from_host()),
+        clock: Arc::new(MonotonicClock::with_namespace_offset(0)),
         sockets: Arc::new(DirectProvider),
         policy: Arc::new(policy),
         default_port: 0,
-        clock_domain: kernel_boot_id().unwrap(),
+        clock_domain: "this process".to_owned(),
         cpus: None,
     }
 }
 
 pub(crate) fn now_ns() -> u64 {
-    MonotonicClock::from_host().now_ns()
+    MonotonicClock::with_namespace_offset(0).now_ns()
 }
 
 pub(crate) fn traffic(transport: Transport, rate: Rate, size: u32) -> SocketTraffic {

@@ -65,6 +65,7 @@ fn facts(name: &str) -> AgentFacts {
         ],
         mtu: Some(1_500),
         kernel_boot_id: "kernel".into(),
+        clock_domain: "kernel".into(),
         cores: 2,
         max_sessions: 4_096,
         qdiscs: Vec::new(),

@@ -65,6 +65,7 @@ mod tests {
             labels: BTreeMap::new(),
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             kernel: kernel.to_owned(),
+            clock: kernel.to_owned(),
             sessions: 0,
         }
     }

@@ -36,6 +36,7 @@ fn agent(name: &str, asn: u32) -> AgentFacts {
         ],
         mtu: Some(1_500),
         kernel_boot_id: "kernel".to_owned(),
+        clock_domain: "kernel".to_owned(),
         cores: 2,
         max_sessions: 4_096,
         qdiscs: Vec::new(),

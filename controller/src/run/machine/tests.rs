@@ -29,6 +29,7 @@ fn facts(text: &str) -> AgentFacts {
         ],
         mtu: Some(1_500),
         kernel_boot_id: "kernel".into(),
+        clock_domain: "kernel".into(),
         cores: 2,
         max_sessions: 4_096,
         qdiscs: Vec::new(),
