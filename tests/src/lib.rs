@@ -7,6 +7,7 @@ pub mod eventually;
 pub mod ground;
 pub mod process;
 pub mod quota;
+pub mod time_namespace;
 
 pub use account::{Account, Kept, KeptRow};
 pub use cluster::{Cluster, Ran};
@@ -14,3 +15,4 @@ pub use eventually::eventually;
 pub use ground::Ground;
 pub use process::{Process, binary};
 pub use quota::CpuQuota;
+pub use time_namespace::TimeNamespace;

@@ -1,5 +1,6 @@
 //! `weir-agent receive` and `weir-agent generate`: two hosts and no controller.
 
+mod namespaces;
 mod strangers;
 
 use std::fs;

@@ -2,6 +2,7 @@
 //! the kernel counted. Real agents in hosts of a lab, real traffic.
 
 mod check;
+mod clocks;
 mod conservation;
 mod disturbed;
 mod examples;

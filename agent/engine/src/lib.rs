@@ -25,6 +25,7 @@ mod generator;
 mod link;
 mod listener;
 mod meter;
+mod offset;
 pub mod pacer;
 mod payload;
 mod receiver;

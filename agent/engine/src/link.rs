@@ -1,5 +1,8 @@
 //! The flow link: one TCP connection per run and peer, opened before T0 by the end
-//! that dials, for the closing exchange of all their sessions.
+//! that dials, for the closing exchange of all their sessions, and for asking where
+//! the peer's clock stands.
+
+mod clock;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,6 +15,8 @@ use weir_common::id::SessionId;
 use weir_wire::handshake::{Answer, Preamble};
 use weir_wire::link::{Attach, LinkDecoder, LinkMessage};
 
+use self::clock::LinkClock;
+pub(crate) use self::clock::{Finding, Inquiry};
 use crate::drive::{Alarm, Next, Scratch, Task};
 use crate::run::{Part, Run};
 use crate::session::Session;
@@ -38,6 +43,9 @@ const BYE_TIMEOUT_NS: u64 = 300_000_000;
 /// Reads of a link in one step.
 const READS: usize = 16;
 
+/// What may wait for room in the socket before questions of the peer's go unanswered.
+const UNSENT_BYTES_MAX: usize = 64 << 10;
+
 /// The two clocks agree if they read the same within this; two boots of different
 /// hosts do not share a boot id, but copies of one virtual machine may.
 const SAME_CLOCK_WITHIN_NS: u64 = 2_000_000_000;
@@ -48,6 +56,7 @@ pub(crate) struct FlowLink {
     connection: TcpConnection,
     unsent: Mutex<Unsent>,
     broken: AtomicBool,
+    clock: LinkClock,
     /// Rouses the link's task.
     alarm: OnceLock<Alarm>,
 }
@@ -66,6 +75,7 @@ impl FlowLink {
             connection,
             unsent: Mutex::default(),
             broken: AtomicBool::new(false),
+            clock: LinkClock::default(),
             alarm: OnceLock::new(),
         }
     }
@@ -73,6 +83,10 @@ impl FlowLink {
     /// Whether nothing more can come over it.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
+    }
+
+    fn is_full(&self) -> bool {
+        self.lock().bytes.len() > UNSENT_BYTES_MAX
     }
 
     /// Sends a message, now or as soon as there is room; never waits.
@@ -360,11 +374,15 @@ impl LinkTask {
             self.run.notify();
             return None;
         }
+        if up.link.expire_survey(now_ns) {
+            self.run.notify();
+        }
         if up.full != unsent_ns.is_some() {
             up.full = unsent_ns.is_some();
             self.revision = self.revision.wrapping_add(1);
         }
-        let until_ns = unsent_ns.into_iter().chain(up.bye_ns).min();
+        let instants = [unsent_ns, up.bye_ns, up.link.survey_until_ns()];
+        let until_ns = instants.into_iter().flatten().min();
         self.stage = Stage::Up(up);
         Some(Next::Sockets(until_ns.unwrap_or(u64::MAX)))
     }
@@ -440,7 +458,16 @@ fn dispatch(run: &Arc<Run>, link: &Arc<FlowLink>, message: LinkMessage) {
             if !session.spec.dials {
                 link.send(&attachment(run, session.spec.session));
             }
-            session.attach_link(link, same_clock);
+            session.attach_link(run, link, same_clock);
+        }
+        LinkMessage::ClockQuestion { asked_ns } => {
+            let now = || run.config.clock.now_ns();
+            link.answer_clock(asked_ns, now(), now);
+        }
+        LinkMessage::ClockAnswer(answer) => {
+            if link.clock_answered(&answer, run.config.clock.now_ns()) {
+                run.notify();
+            }
         }
         LinkMessage::Final(last) => {
             if let Some(session) = run.session(SessionId(last.session)) {

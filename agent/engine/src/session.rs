@@ -6,10 +6,13 @@
 //!      └──────── settle over, refused, stop, exclude ──► Failed
 //! ```
 //!
-//! A generator's flow ends in two steps: its manifest is complete when its streams
-//! have ended, and goes out when the receiver's totals have come over the link, or
-//! will not come any more.
+//! A flow ends in two steps: its manifest is complete when its streams have ended, and
+//! goes out when what it waits for has come over the link, or will not come any more.
+//! A generator waits for the receiver's totals. A receiver waits for a second estimate
+//! of the peer's clock, if delays went by a first one; its totals go out with its
+//! manifest, since a generator that has them may end the link.
 
+mod clock;
 mod dial;
 mod life;
 mod prepare;
@@ -26,18 +29,21 @@ use weir_wire::link::{LinkMessage, SegmentFinal, SegmentTotals};
 
 use crate::drive::Alarm;
 use crate::engine::{Event, FailureCode, Sink};
-use crate::link::FlowLink;
+use crate::link::{Finding, FlowLink, Inquiry};
 use crate::meter::flow::{FlowKey, FlowMeter, StreamClosed};
+use crate::offset::SURVEY_MAX_NS;
 use crate::run::Run;
 use crate::socket::{TcpConnection, UdpSocket};
 
+use self::clock::PeerClock;
 pub(crate) use self::life::Life;
 pub(crate) use self::prepare::{answer_hello, attach_udp, describe, failed};
 pub(crate) use self::start::StreamContext;
 
 /// How much longer than the linger a generator waits for the receiver's totals:
-/// what the receiver waits for the final count, and the way back.
-const TOTALS_GRACE_NS: u64 = 5_000_000_000;
+/// what the receiver waits for the final count, what it takes to ask our clock, and the
+/// way back.
+const TOTALS_GRACE_NS: u64 = 7_000_000_000;
 
 /// How long a receiver goes on after a stop, and how much longer its generator
 /// waits for it.
@@ -115,7 +121,6 @@ pub(crate) struct Session {
     /// Streams that are not over.
     streams_left: AtomicUsize,
     excluded: AtomicBool,
-    same_clock: AtomicBool,
     /// Rises with every final count, so that receivers look only when there is one.
     finals_version: AtomicU32,
 }
@@ -132,6 +137,7 @@ struct State {
     link: Option<Arc<FlowLink>>,
     /// There will be no link.
     link_lost: bool,
+    clock: PeerClock,
     tuples: Vec<String>,
     /// Final counts by segment and stream.
     finals: Vec<Vec<Option<SegmentFinal>>>,
@@ -141,9 +147,12 @@ struct State {
 /// Where the manifest of one segment stands.
 #[derive(Debug, Default)]
 struct Closing {
-    /// Complete, waiting for the totals until this instant (host monotonic ns).
+    /// Complete, waiting until this instant (host monotonic ns).
     waiting: Option<(Box<FlowClosed>, u64)>,
+    /// What a generator waits for.
     totals: Option<PeerTotals>,
+    /// What a receiver waits for.
+    inquiry: Option<Inquiry>,
     done: bool,
 }
 
@@ -166,6 +175,7 @@ impl Session {
             refused: None,
             link: None,
             link_lost: false,
+            clock: PeerClock::default(),
             tuples: Vec::new(),
             finals: vec![vec![None; streams]; segments],
             closings: (0..segments).map(|_| Closing::default()).collect(),
@@ -177,7 +187,6 @@ impl Session {
             alarm: OnceLock::new(),
             streams_left: AtomicUsize::new(0),
             excluded: AtomicBool::new(false),
-            same_clock: AtomicBool::new(false),
             finals_version: AtomicU32::new(0),
         }
     }
@@ -248,15 +257,12 @@ impl Session {
         self.excluded.load(Ordering::Acquire)
     }
 
-    /// Whether both ends read the same clock.
-    pub(crate) fn is_same_clock(&self) -> bool {
-        self.same_clock.load(Ordering::Acquire)
-    }
-
-    /// The link carries this session.
-    pub(crate) fn attach_link(&self, link: &Arc<FlowLink>, same_clock: bool) {
-        self.same_clock.store(same_clock, Ordering::Release);
-        self.lock().link = Some(Arc::clone(link));
+    /// The link carries this session; its other end reads our clock, or another.
+    pub(crate) fn attach_link(&self, run: &Run, link: &Arc<FlowLink>, same_clock: bool) {
+        let mut state = self.lock();
+        state.link = Some(Arc::clone(link));
+        state.clock = self.meet_clock(run, &state, same_clock);
+        drop(state);
         self.notify();
     }
 
@@ -266,10 +272,10 @@ impl Session {
         self.notify();
     }
 
-    /// Whether a link may still come up.
+    /// Whether a link may still come up, or say where the peer's clock stands.
     fn awaits_link(&self) -> bool {
-        let state = self.lock();
-        state.link.is_none() && !state.link_lost
+        let mut state = self.lock();
+        (state.link.is_none() && !state.link_lost) || Self::awaits_clock(&mut state)
     }
 
     /// The link, while something can still come over it.
@@ -367,7 +373,7 @@ impl Session {
     }
 
     /// A stream of this end has ended in a segment. With the last of them the flow
-    /// is closed: at a receiver at once, at a generator with the peer's totals.
+    /// is closed, as soon as it has all of its manifest.
     pub(crate) fn close_stream(
         &self,
         run: &Run,
@@ -378,21 +384,20 @@ impl Session {
         let Some(mut manifest) = self.flows[segment].close_stream(stream, closed) else {
             return;
         };
-        let link = self.link();
         let mut state = self.lock();
         manifest.tuples.clone_from(&state.tuples);
         manifest.link = state.link.is_some();
+        let until_ns = match self.spec.end {
+            End::Tx => self.totals_due_ns(run, segment),
+            End::Rx => run.config.clock.now_ns() + SURVEY_MAX_NS,
+        };
         if self.spec.end == End::Rx {
-            if let Some(link) = link {
-                link.send(&LinkMessage::Totals(self.totals(segment, &manifest)));
-            }
-            state.closings[segment].done = true;
-            self.flows[segment].emit_closed(manifest);
-        } else {
-            let until_ns = self.totals_due_ns(run, segment);
-            state.closings[segment].waiting = Some((Box::new(manifest), until_ns));
-            self.settle_in(run, &mut state);
+            let end_ns = self.spec.segments[segment].end_ns();
+            let inquiry = Self::ask_again(run, &state, end_ns, &manifest);
+            state.closings[segment].inquiry = inquiry;
         }
+        state.closings[segment].waiting = Some((Box::new(manifest), until_ns));
+        self.settle_in(run, &mut state);
         drop(state);
         self.notify();
     }
@@ -465,20 +470,26 @@ impl Session {
         }
     }
 
-    /// Sends the manifests whose totals have come or will not come. Until when others
-    /// wait at most; `None` when all have gone out.
+    /// Sends the manifests for which what they wait for has come or will not come. Until
+    /// when others wait at most; `None` when all have gone out.
     fn settle(&self, run: &Run) -> Option<u64> {
         self.settle_in(run, &mut self.lock())
     }
 
     fn settle_in(&self, run: &Run, state: &mut State) -> Option<u64> {
         let now_ns = run.config.clock.now_ns();
-        let linked = state.link.as_ref().is_some_and(|link| !link.is_broken());
+        // After a stop a generator waits longer than its receiver does.
+        let (end, patience_ns) = match self.spec.end {
+            End::Tx => (End::Tx, STOP_DRAIN_NS / 4),
+            End::Rx => (End::Rx, STOP_DRAIN_NS / 8),
+        };
         let stopped_ns = run
             .stopped_ns()
-            .map(|at_ns| at_ns + STOP_DRAIN_NS + STOP_DRAIN_NS / 4);
+            .map(|at_ns| at_ns + STOP_DRAIN_NS + patience_ns);
+        let link = state.link.clone().filter(|link| !link.is_broken());
         let mut wake_ns = None;
-        for (closing, flow) in state.closings.iter_mut().zip(&self.flows) {
+        for (segment, flow) in self.flows.iter().enumerate() {
+            let closing = &mut state.closings[segment];
             let Some((_, until_ns)) = &closing.waiting else {
                 if !closing.done {
                     wake_ns = wake_ns.or(Some(u64::MAX));
@@ -486,15 +497,30 @@ impl Session {
                 continue;
             };
             let deadline_ns = stopped_ns.map_or(*until_ns, |stop_ns| stop_ns.min(*until_ns));
-            if closing.totals.is_none() && linked && now_ns < deadline_ns {
+            let waits = link.as_ref().is_some_and(|link| match end {
+                End::Tx => closing.totals.is_none(),
+                End::Rx => closing
+                    .inquiry
+                    .is_some_and(|inquiry| link.finding(inquiry) == Finding::Waits),
+            });
+            if waits && now_ns < deadline_ns {
                 wake_ns = Some(wake_ns.map_or(deadline_ns, |ns: u64| ns.min(deadline_ns)));
                 continue;
             }
-            if let Some((mut manifest, _)) = closing.waiting.take() {
-                manifest.peer = closing.totals;
-                closing.done = true;
-                flow.emit_closed(*manifest);
+            closing.done = true;
+            let (inquiry, totals) = (closing.inquiry, closing.totals);
+            let Some((mut manifest, _)) = closing.waiting.take() else {
+                continue;
+            };
+            match (end, &link) {
+                (End::Tx, _) => manifest.peer = totals,
+                (End::Rx, Some(link)) => {
+                    Self::bound_delay(state, inquiry, &mut manifest);
+                    link.send(&LinkMessage::Totals(self.totals(segment, &manifest)));
+                }
+                (End::Rx, None) => {}
             }
+            flow.emit_closed(*manifest);
         }
         wake_ns
     }

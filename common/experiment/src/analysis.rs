@@ -1,6 +1,7 @@
 //! From what the store holds to the result document: figures, validity,
 //! ledger, expectations, verdict. Pure: no clock, no store, no network.
 
+mod clocks;
 pub mod document;
 mod evidence;
 mod expectation;
@@ -101,7 +102,7 @@ pub fn analyse(input: Input<'_>) -> ResultDocument {
         flows,
         links: input.surroundings.lossy_links(),
         expectations,
-        provenance: input.provenance,
+        provenance: clocks::told(input.provenance, input.plan, input.evidence),
     }
 }
 
@@ -143,10 +144,10 @@ fn time(t0_unix_ns: Option<i64>, plan: &Plan, evidence: &BTreeMap<FlowId, FlowEv
     }
 }
 
-/// Bound of the error between the agents' clocks: none on one kernel, else not known.
+/// Bound of the error between the agents' clocks: none if all read one, else not known.
 fn one_clock(plan: &Plan) -> Option<f64> {
-    let kernel = &plan.hosts.first()?.kernel;
-    let shared = !kernel.is_empty() && plan.hosts.iter().all(|host| host.kernel == *kernel);
+    let clock = &plan.hosts.first()?.clock;
+    let shared = !clock.is_empty() && plan.hosts.iter().all(|host| host.clock == *clock);
     shared.then_some(0.0)
 }
 

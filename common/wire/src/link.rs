@@ -6,8 +6,10 @@
 //! of cohorts has a u16 count before it.
 //!
 //! Order: before T0 the end that dialled sends [`LinkMessage::Attach`] for each
-//! session that the link is to carry, and the other answers it with its own. A
-//! generator then sends [`LinkMessage::Final`] for each stream of each segment it
+//! session that the link is to carry, and the other answers it with its own. Ends
+//! that read different clocks ask each other for theirs
+//! ([`LinkMessage::ClockQuestion`], answered at once) before T0 and after the end of
+//! a segment. A generator sends [`LinkMessage::Final`] for each stream of each segment it
 //! ended; the receiver answers with one [`LinkMessage::Totals`] for the segment
 //! as soon as nothing more can arrive, at the latest when the linger is over.
 //! Segments may overlap. Either end sends [`LinkMessage::Bye`] last.
@@ -34,6 +36,8 @@ const FINAL: u8 = 1;
 const TOTALS: u8 = 2;
 const BYE: u8 = 3;
 const ATTACH: u8 = 4;
+const CLOCK_QUESTION: u8 = 5;
+const CLOCK_ANSWER: u8 = 6;
 const PREFIX_BYTES: usize = 4;
 
 /// What a generator sent of one cohort.
@@ -59,6 +63,13 @@ pub enum LinkMessage {
     Totals(SegmentTotals),
     /// This link carries a session.
     Attach(Attach),
+    /// What does your clock read?
+    ClockQuestion {
+        /// What the sender's monotonic clock read when it asked, ns.
+        asked_ns: u64,
+    },
+    /// The answer to a question.
+    ClockAnswer(ClockAnswer),
     /// Nothing more comes from this end.
     Bye,
 }
@@ -75,6 +86,17 @@ pub struct Attach {
     /// Name of that clock: the kernel's boot id; empty if not known. At most
     /// [`MAX_DOMAIN_BYTES`].
     pub domain: String,
+}
+
+/// What the clock of the end that was asked read, ns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClockAnswer {
+    /// From the question: when it was asked, by the clock of the end that asked.
+    pub asked_ns: u64,
+    /// When the question was read.
+    pub heard_ns: u64,
+    /// When the answer was written.
+    pub answered_ns: u64,
 }
 
 /// A generator's final count of one stream of one segment of a session.
@@ -163,6 +185,11 @@ impl LinkMessage {
             Self::Final(message) => message.encode(&mut body)?,
             Self::Totals(message) => message.encode(&mut body),
             Self::Attach(message) => message.encode(&mut body)?,
+            Self::ClockQuestion { asked_ns } => {
+                body.push(CLOCK_QUESTION);
+                body.extend(asked_ns.to_be_bytes());
+            }
+            Self::ClockAnswer(message) => message.encode(&mut body),
             Self::Bye => body.push(BYE),
         }
         out.extend((body.len() as u32).to_be_bytes());
@@ -199,6 +226,12 @@ impl LinkMessage {
                 .map(Self::Totals)
                 .ok_or(LinkError::Truncated)?,
             ATTACH => Self::Attach(Attach::decode(&mut reader)?),
+            CLOCK_QUESTION => Self::ClockQuestion {
+                asked_ns: reader.u64().ok_or(LinkError::Truncated)?,
+            },
+            CLOCK_ANSWER => ClockAnswer::decode(&mut reader)
+                .map(Self::ClockAnswer)
+                .ok_or(LinkError::Truncated)?,
             BYE => Self::Bye,
             other => return Err(LinkError::UnknownType(other)),
         };
@@ -241,6 +274,23 @@ impl Attach {
             session,
             clock_ns,
             domain,
+        })
+    }
+}
+
+impl ClockAnswer {
+    fn encode(&self, body: &mut Vec<u8>) {
+        body.push(CLOCK_ANSWER);
+        for field in [self.asked_ns, self.heard_ns, self.answered_ns] {
+            body.extend(field.to_be_bytes());
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self {
+            asked_ns: reader.u64()?,
+            heard_ns: reader.u64()?,
+            answered_ns: reader.u64()?,
         })
     }
 }

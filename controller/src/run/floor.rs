@@ -70,6 +70,7 @@ mod tests {
             addresses: Vec::new(),
             mtu: None,
             kernel_boot_id: kernel.to_owned(),
+            clock_domain: kernel.to_owned(),
             cores: 2,
             max_sessions: 0,
             qdiscs: Vec::new(),

@@ -230,7 +230,8 @@ impl DatagramMeter {
             self.jitter.record(send_ns, packet.arrival_ns);
             let delay_ns = self.setup.clock.delay_ns(send_ns, packet.arrival_ns);
             if figures {
-                open.row.enter_delay(delay_ns, self.setup.clock.bound_ns());
+                let bound_ns = self.setup.clock.bound_ns(packet.arrival_ns);
+                open.row.enter_delay(delay_ns, bound_ns);
             }
             if self.setup.clock.is_comparable() {
                 let waits_ns = self.setup.linger_ns.saturating_add(delay_ns);

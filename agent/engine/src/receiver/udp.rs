@@ -7,11 +7,11 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use weir_common::record::{DataPath, Ending, Flags};
-use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind};
+use weir_wire::probe_header::{ProbeHeader, ProbeKind};
 
 use super::{Finals, LOOK_EVERY_NS, LOOK_SOON_NS, give_out};
 use crate::drive::{self, Next, Scratch};
-use crate::meter::datagrams::{Asked, DatagramMeter, DatagramSetup, Packet, SenderClock};
+use crate::meter::datagrams::{Asked, DatagramMeter, DatagramSetup, Packet};
 use crate::meter::host::HostMeter;
 use crate::payload::{is_intact, pattern};
 use crate::session::{STOP_DRAIN_NS, StreamContext};
@@ -70,13 +70,7 @@ impl Receiver {
             interval_ns: context.run.assignment.interval_ns,
             linger_ns: context.run.assignment.linger_ns,
             t0_ns: context.t0_ns,
-            clock: if context.session.is_same_clock()
-                && context.session.traffic().size as usize >= LENGTH
-            {
-                SenderClock::Same
-            } else {
-                SenderClock::Relative { offset_ns: None }
-            },
+            clock: context.session.sender_clock(),
             asked,
         };
         let mut meter = DatagramMeter::new(setup);

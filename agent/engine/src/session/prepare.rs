@@ -52,7 +52,7 @@ impl Session {
     }
 
     /// How far the peer has come: hands over every stream once all are there and the
-    /// link is, or will not come (`complete_ns`: when the last one came).
+    /// link is and has said where the peer's clock stands, or will not (`complete_ns`: when the last one came).
     pub(super) fn dialled(
         &self,
         run: &Run,
@@ -66,7 +66,7 @@ impl Session {
         if complete_ns.is_none() && state.streams.iter().all(Option::is_some) {
             *complete_ns = Some(now_ns);
         }
-        let linked = state.link.is_some();
+        let linked = state.link.is_some() && !Self::awaits_clock(&mut state);
         if complete_ns.is_some_and(|at_ns| linked || now_ns >= at_ns + LINK_PATIENCE_NS) {
             state.accepting = false;
             let streams = state.streams.iter_mut().filter_map(Option::take);

@@ -316,17 +316,21 @@ pub(super) fn distribution(histogram: &Histogram) -> Option<Distribution> {
     })
 }
 
+/// How two clocks stand that differ by at most so much from what is known of them.
+pub(super) fn relation(bound_ns: Option<u64>) -> &'static str {
+    match bound_ns {
+        Some(0) => "same-kernel",
+        Some(_) => "estimated",
+        None => "relative",
+    }
+}
+
 /// One-way delay and its variation.
 pub(super) fn delay(window: &Window) -> (Option<Distribution>, Option<Pdv>) {
     let Some(mut delay) = window.delay.as_ref().and_then(distribution) else {
         return (None, None);
     };
-    let clock = match window.delay_bound_ns {
-        Some(0) => "same-kernel",
-        Some(_) => "estimated",
-        None => "relative",
-    };
-    delay.clock = Some(clock.into());
+    delay.clock = Some(relation(window.delay_bound_ns).into());
     delay.bound = window.delay_bound_ns.map(us);
     delay.stamps = Some("user>kernel".into());
     let above = |percentile: f64| (percentile - delay.min).max(0.0);

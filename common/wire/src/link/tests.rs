@@ -53,7 +53,16 @@ fn message() -> impl Strategy<Value = LinkMessage> {
                 domain,
             })
         });
-    prop_oneof![last, totals, attach, Just(LinkMessage::Bye)]
+    let question = any::<u64>().prop_map(|asked_ns| LinkMessage::ClockQuestion { asked_ns });
+    let answer = any::<[u64; 3]>().prop_map(|[asked_ns, heard_ns, answered_ns]| {
+        LinkMessage::ClockAnswer(ClockAnswer {
+            asked_ns,
+            heard_ns,
+            answered_ns,
+        })
+    });
+    let bye = Just(LinkMessage::Bye);
+    prop_oneof![last, totals, attach, question, answer, bye]
 }
 
 #[test]
@@ -83,6 +92,17 @@ fn the_bytes_of_each_message_are_fixed() {
         &4u64.to_be_bytes(),
     ];
     assert_eq!(encoded(&message), expected.concat());
+    let question = LinkMessage::ClockQuestion { asked_ns: 6 };
+    let expected = [&[0, 0, 0, 10, 1, 5][..], &6u64.to_be_bytes()];
+    assert_eq!(encoded(&question), expected.concat());
+    let answer = LinkMessage::ClockAnswer(ClockAnswer {
+        asked_ns: 6,
+        heard_ns: 7,
+        answered_ns: 8,
+    });
+    let times = [6u64, 7, 8].map(u64::to_be_bytes).concat();
+    let expected = [&[0, 0, 0, 26, 1, 6][..], &times];
+    assert_eq!(encoded(&answer), expected.concat());
     let totals = LinkMessage::Totals(SegmentTotals {
         session: 1,
         unread_bytes: 5,
@@ -171,7 +191,7 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(
-        mut bytes in proptest::collection::vec(any::<u8>(), 0..120), length in 0u8..120, kind in 0u8..6,
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..120), length in 0u8..120, kind in 0u8..8,
     ) {
         // Half of them look like a message, to get past the first checks.
         if bytes.len() > 6 && kind > 0 {

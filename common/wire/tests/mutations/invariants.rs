@@ -67,7 +67,10 @@ fn within_bounds(message: &LinkMessage) {
             assert!(last.cohorts.capacity() <= 2 * MAX_COHORTS);
         }
         LinkMessage::Attach(attach) => assert!(attach.domain.capacity() <= MAX_DOMAIN_BYTES),
-        LinkMessage::Totals(_) | LinkMessage::Bye => {}
+        LinkMessage::Totals(_)
+        | LinkMessage::ClockQuestion { .. }
+        | LinkMessage::ClockAnswer(_)
+        | LinkMessage::Bye => {}
     }
 }
 

@@ -6,7 +6,7 @@ pub mod invariants;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use weir_wire::link::{Attach, MAX_BODY_BYTES, MAX_COHORTS};
+use weir_wire::link::{Attach, ClockAnswer, MAX_BODY_BYTES, MAX_COHORTS};
 use weir_wire::{
     CohortSpan, LinkMessage, Preamble, ProbeHeader, ProbeKind, SegmentFinal, SegmentTotals,
     probe_header,
@@ -179,7 +179,16 @@ fn message() -> impl Strategy<Value = LinkMessage> {
             domain,
         })
     });
-    prop_oneof![last, totals, attach, Just(LinkMessage::Bye)]
+    let question = any::<u64>().prop_map(|asked_ns| LinkMessage::ClockQuestion { asked_ns });
+    let answer = any::<[u64; 3]>().prop_map(|[asked_ns, heard_ns, answered_ns]| {
+        LinkMessage::ClockAnswer(ClockAnswer {
+            asked_ns,
+            heard_ns,
+            answered_ns,
+        })
+    });
+    let bye = Just(LinkMessage::Bye);
+    prop_oneof![last, totals, attach, question, answer, bye]
 }
 
 fn framed(message: &LinkMessage) -> Vec<u8> {

@@ -312,11 +312,35 @@ fn both_directions_are_joined() {
 }
 
 #[test]
-fn skew_is_bounded_on_one_kernel_only() {
+fn skew_is_bounded_by_one_clock_only() {
     let mut case = Case::new(UDP);
     tx(case.flow(1)).first_packet_ns = Some(1_500);
     let skew = case.result().time.start_skew_us;
     assert_eq!((skew.max, skew.bound), (Some(1.5), Some(0.0)));
-    case.plan.hosts[0].kernel = "another".into();
+    case.plan.hosts[0].clock = "another".into();
     assert_eq!(case.result().time.start_skew_us.bound, None, "not known");
+    for host in &mut case.plan.hosts {
+        host.clock = String::new();
+    }
+    assert_eq!(case.result().time.start_skew_us.bound, None, "not known");
+}
+
+#[test]
+fn provenance_tells_how_the_clocks_of_each_pair_stand() {
+    let mut case = Case::new(UDP);
+    let clocks =
+        |case: &Case| serde_json::to_value(case.result()).unwrap()["provenance"]["clocks"].take();
+    let pair = |relation: &str, bound_us: Value| json!([{ "from": "a", "to": "b", "relation": relation, "bound_us": bound_us }]);
+    assert_eq!(clocks(&case)["pairs"], pair("same-kernel", json!(0.0)));
+    assert_eq!(clocks(&case)["steps"], json!([]));
+    rx(case.flow(1)).window.delay_bound_ns = Some(42_500);
+    rx(case.flow(1)).window.clock_step_ns = Some(3_000_000);
+    assert_eq!(clocks(&case)["pairs"], pair("estimated", json!(42.5)));
+    let step = json!([{ "flow": 1, "end": "rx", "step_us": 3_000.0 }]);
+    assert_eq!(clocks(&case)["steps"], step);
+    rx(case.flow(1)).window.delay_bound_ns = None;
+    assert_eq!(clocks(&case)["pairs"], pair("relative", Value::Null));
+    let window = &mut rx(case.flow(1)).window;
+    (window.delay, window.clock_step_ns) = (None, None);
+    assert_eq!(clocks(&case), Value::Null, "nothing is known of clocks");
 }

@@ -116,18 +116,10 @@ fn distribution(figures: &Distribution) -> String {
         shown(figures.p999),
         shown(figures.max),
     );
-    let clock = figures
-        .clock
-        .as_deref()
-        .map(|clock| match (clock, figures.bound) {
-            ("same-kernel", _) => "same kernel".to_owned(),
-            (other, Some(bound)) if bound > 0.0 => {
-                let (name, unit) = time_unit(bound);
-                format!("clock {other} to {} {name}", time_in(bound, unit))
-            }
-            (other, _) => format!("clock {other}"),
-        });
-    for more in clock.iter().chain(&figures.source) {
+    for more in super::flows::relation(figures)
+        .iter()
+        .chain(&figures.source)
+    {
         text.push_str("; ");
         text.push_str(&printable(more));
     }

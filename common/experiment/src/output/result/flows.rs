@@ -1,6 +1,6 @@
 //! A row per flow.
 
-use crate::analysis::document::Flow;
+use crate::analysis::document::{Distribution, Flow};
 
 use crate::output::figure::{RateUnit, bytes, percent, time_in, time_unit};
 use crate::output::table::{Align, Table};
@@ -106,6 +106,19 @@ fn delay(flow: &Flow) -> [String; 3] {
     ]
 }
 
+/// How the clocks stand by which delays were made.
+pub(super) fn relation(delay: &Distribution) -> Option<String> {
+    let clock = delay.clock.as_deref()?;
+    Some(match (clock, delay.bound) {
+        ("same-kernel", _) => "same kernel".to_owned(),
+        (other, Some(bound)) if bound > 0.0 => {
+            let (name, unit) = time_unit(bound);
+            format!("clock {other} to {} {name}", time_in(bound, unit))
+        }
+        (other, _) => format!("clock {other}"),
+    })
+}
+
 /// What to know of a flow: why it does not count, every part of its loss, what else is not as usual.
 pub(super) fn notes(flow: &Flow) -> String {
     let mut notes = Vec::new();
@@ -114,16 +127,7 @@ pub(super) fn notes(flow: &Flow) -> String {
     } else if !flow.complete {
         notes.push(format!("INCOMPLETE ({})", codes(flow)));
     }
-    if let Some(clock) = flow
-        .delay_us
-        .as_ref()
-        .and_then(|delay| delay.clock.as_deref())
-    {
-        notes.push(match clock {
-            "same-kernel" => "same kernel".to_owned(),
-            other => format!("clock {other}"),
-        });
-    }
+    notes.extend(flow.delay_us.as_ref().and_then(relation));
     let mut count = |what: &str, count: Option<u64>| {
         if let Some(count) = count.filter(|&count| count > 0) {
             notes.push(format!("{what} {count}"));

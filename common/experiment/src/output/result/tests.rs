@@ -103,6 +103,23 @@ fn the_end_of_a_healthy_run() {
 }
 
 #[test]
+fn an_estimated_clock_says_how_wrong_it_may_be() {
+    let mut estimated = flow(1);
+    estimated["delay_us"]["clock"] = json!("estimated");
+    estimated["delay_us"]["bound"] = json!(42.5);
+    let mut relative = flow(2);
+    relative["delay_us"]["clock"] = json!("relative");
+    relative["delay_us"]
+        .as_object_mut()
+        .unwrap()
+        .remove("bound");
+    let lines = shown(&document(vec![estimated, relative]), Shown::default());
+    let noted = |note: &str| lines.iter().any(|line| line.contains(note));
+    assert!(noted("  clock estimated to 42 us, path 1"), "{lines:#?}");
+    assert!(noted("  clock relative, path 1"), "{lines:#?}");
+}
+
+#[test]
 fn columns_that_no_flow_has_are_left_out() {
     let lines = shown(&document(vec![tcp(1)]), Shown::default());
     assert_eq!(
