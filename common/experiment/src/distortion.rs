@@ -149,14 +149,14 @@ fn qdisc(link: &Link, line: &str) -> Option<Told> {
         (
             "netem",
             format!(
-                "netem {place} imitates a path: delay, jitter, loss and order of what leaves here are its own, and a bundle is one packet to it"
+                "netem ({place}) imitates a path: delay, jitter, loss and order of what leaves here are its own, and a bundle is one packet to it"
             ),
         )
     } else if SHAPING.contains(&kind) {
         (
             "shaped",
             format!(
-                "{kind} {place} limits what leaves here: rates above its own are cut to it, delay holds its queue, loss is in `egress` or `path`"
+                "{kind} ({place}) shapes what leaves here: rates above its own are cut to it, delay holds its queue, loss is in `egress` or `path`"
             ),
         )
     } else {

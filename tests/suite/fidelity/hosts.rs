@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use weir_lab::{Direction, Shape};
-use weir_tests::{Cluster, CpuQuota, Ground, Process, eventually, needs};
+use weir_tests::{Cluster, CpuQuota, Ground, Process, binary, eventually, needs};
 
 use super::{GENERATOR, RECEIVER, figure, flows, number, on_two_hosts, two_hosts, warnings, words};
 
@@ -263,4 +263,43 @@ fn weir_lab_has(program: &str) -> bool {
     std::env::split_paths(&path)
         .chain(["/usr/bin", "/usr/sbin"].map(Into::into))
         .any(|directory| directory.join(program).is_file())
+}
+
+#[test]
+fn the_cpus_to_which_streams_are_kept_are_told() {
+    let cpus = weir_engine::socket::thread_cpus().expect("Linux");
+    let cpu = cpus.last().expect("one at least").to_string();
+    let mut cluster = Cluster::on_loopback(&[("free", &[])]);
+    let mut command = std::process::Command::new(binary("weir-agent"));
+    command.args(["--lab", "--cpus", &cpu]);
+    cluster.launch("kept", command);
+    cluster.await_agents(2);
+    let (code, document) = cluster.run(&words(
+        "--from kept --to free --udp 100pkt/s --for 200ms --ignore behind,frozen",
+    ));
+    assert_eq!(code, 0, "{document:#}");
+    let listed = cluster.weir(&["agents", "--json"]).json();
+    let told = |agents: &Value, key: &str, name: &str, path: &str| -> Value {
+        let agents = agents.as_array().expect("a list");
+        let agent = agents.iter().find(|agent| agent[key] == name);
+        let told = agent.and_then(|agent| agent.pointer(path));
+        told.unwrap_or_else(|| panic!("{path} of {name}: {agents:#?}"))
+            .clone()
+    };
+    let of_list = |name| told(&listed["agents"], "agent", name, "/inventory/stream_cpus");
+    let of_run = |name| {
+        told(
+            &document["provenance"]["agents"],
+            "name",
+            name,
+            "/stream_cpus",
+        )
+    };
+    assert_eq!(
+        (of_list("kept"), of_run("kept")),
+        (cpu.as_str().into(), cpu.as_str().into())
+    );
+    assert_eq!((of_list("free"), of_run("free")), ("".into(), Value::Null));
+    let table = cluster.weir(&["agents"]).stdout;
+    assert!(table.contains(&format!("(cpus {cpu})")), "{table}");
 }

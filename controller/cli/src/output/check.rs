@@ -325,7 +325,7 @@ mod tests {
         );
         assert!(told[4].contains("at least 1514 B"), "{told:#?}");
         assert!(
-            told[5].starts_with("a eth0: tbf 1: root limits"),
+            told[5].starts_with("a eth0: tbf (1: root) shapes"),
             "{told:#?}"
         );
         assert!(told[6].contains("at most 10 % above"), "{told:#?}");
