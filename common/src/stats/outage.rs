@@ -2,8 +2,10 @@
 //!
 //! Definition (after the packet-loss method of RFC 6413; RFC 7747 uses it for
 //! BGP convergence):
-//! 1. A run of lost packets begins an outage when it is long: at least three
-//!    packets, or at least three times the mean spacing of departures.
+//! 1. A run of at least three lost packets begins an outage. So does a silence of
+//!    at least three times the mean spacing of departures, where nobody knows what
+//!    was sent in it. How long a run took says nothing: between a lost packet and
+//!    the next one the sender may have paused or stalled.
 //! 2. The outage lasts from the first lost send to the first send after which
 //!    nothing is lost for a second ([`QUIET_NS`]); every loss until then belongs
 //!    to it, however short its run.
@@ -23,7 +25,7 @@ pub const QUIET_NS: u64 = 1_000_000_000;
 /// Outages that are kept one by one: the longest of a flow.
 pub const KEPT_OUTAGES: usize = 1_000;
 
-/// A run of so many packets, or of so many mean spacings, is long.
+/// A run of so many packets is long, and a silence of so many mean spacings.
 const LONG: u64 = 3;
 
 /// Lost packets in a row.
@@ -46,7 +48,10 @@ impl LostRun {
     /// Whether the run begins an outage, at this mean spacing.
     pub fn is_long(&self, spacing_ns: u64) -> bool {
         let length_ns = self.to_ns.saturating_sub(self.from_ns);
-        self.packets >= LONG || (length_ns > 0 && length_ns >= spacing_ns.saturating_mul(LONG))
+        match self.packets {
+            0 => length_ns > 0 && length_ns >= spacing_ns.saturating_mul(LONG),
+            packets => packets >= LONG,
+        }
     }
 }
 

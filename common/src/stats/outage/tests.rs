@@ -42,8 +42,7 @@ fn reference(sends: &[Send], end_ns: u64) -> Vec<Outage> {
     let mut at = 0;
     while at < sends.len() {
         let length = sends[at..].iter().take_while(|send| send.lost).count();
-        let next_ns = sends.get(at + length).map_or(end_ns, |next| next.at_ns);
-        let long = length >= 3 || (length > 0 && next_ns - sends[at].at_ns >= 3 * SPACING_NS);
+        let long = length >= 3;
         if !long {
             at += length.max(1);
             continue;
@@ -120,6 +119,23 @@ fn short_runs_are_no_outage_but_prolong_one() {
         (100, 150, 4)
     );
     assert_eq!(kept[0].to_ns, 151 * SPACING_NS);
+}
+
+/// A sender that pauses or stalls after a packet that is lost is no outage.
+#[test]
+fn a_pause_after_a_lost_packet_is_no_outage() {
+    let mut sends = even(&[false; 1_000]);
+    sends[100].lost = true;
+    sends[500].lost = true;
+    sends[501].lost = true;
+    for send in &mut sends[101..] {
+        send.at_ns += 20 * SPACING_NS;
+    }
+    for send in &mut sends[502..] {
+        send.at_ns += 5 * QUIET_NS;
+    }
+    let detector = detect(&sends, 2_000 * SPACING_NS);
+    assert_eq!((detector.count(), detector.kept()), (0, Vec::new()));
 }
 
 #[test]
