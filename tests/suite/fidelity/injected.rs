@@ -116,9 +116,8 @@ fn bursts_and_their_distances_are_those_of_the_pattern() {
         let tail = if rest <= first { sent - whole } else { 0 };
         assert_eq!(number(flow, "/lost_detail/tail"), tail, "{flow:#}");
         // Three in a row are an outage, and the pattern leaves no second of quiet.
-        if first >= 3 {
-            assert_eq!(number(flow, "/outages/count"), 1, "{flow:#}");
-        }
+        let outages = u64::from(first >= 3);
+        assert_eq!(number(flow, "/outages/count"), outages, "{flow:#}");
     }
 }
 
@@ -246,4 +245,82 @@ fn a_link_that_goes_down_is_an_outage_of_the_network() {
     assert_eq!(number(outage, "/lost"), lost, "{flow:#}");
     let numbers = (number(outage, "/first_seq"), number(outage, "/last_seq"));
     assert_eq!(numbers.1 - numbers.0 + 1, lost, "{flow:#}");
+}
+
+/// What is lost around the border of two phases belongs to the one it was sent in.
+#[test]
+fn a_cut_across_phases_is_an_outage_of_each() {
+    needs!(Ground::Lab);
+    let cluster = on_two_hosts();
+    forget(&cluster, &[GENERATOR, RECEIVER]);
+    let pass = format!("{OF_FLOWS} counter name passed");
+    let drop = format!("{OF_FLOWS} counter name lost drop");
+    let rules = Rules::arriving(&cluster, ROUTER, &["passed", "lost"], &[&pass]);
+    let line = "--linger 1s --udp 700pkt/s --size 64 --gso off --name first --for 2s --warmup 500ms \
+                --then --udp 700pkt/s --size 64 --gso off --name second --for 2500ms --pause 0s \
+                --always --udp 500pkt/s --size 100 --gso off --name probe";
+    let (document, account) = during(&cluster, line, || {
+        // 1.25 s of 1,200 packets a second; then until the second phase.
+        await_packets(&cluster, End::Tx, 1_500);
+        rules.replace(&[&drop, &pass]);
+        eventually("losses", Duration::from_secs(30), || {
+            (rules.packets("lost") >= 1_300).then_some(())
+        });
+        rules.replace(&[&pass]);
+    });
+    kernel_agrees(&cluster, &account, GENERATOR, RECEIVER);
+    assert_eq!(flows(&document).len(), 4);
+    let mut lost = 0;
+    for flow in flows(&document) {
+        let of_flow = number(flow, "/lost/network");
+        assert!(of_flow > 10, "{flow:#}");
+        assert_eq!(number(flow, "/outages/count"), 1, "{flow:#}");
+        let outage = &flow["outages"]["kept"][0];
+        assert_eq!(number(outage, "/lost"), of_flow, "{flow:#}");
+        let in_first = flow["phase"] == "first";
+        assert_eq!(outage["to_s"].is_null(), in_first, "{flow:#}");
+        let border = if in_first { "tail" } else { "head" };
+        let path = format!("/lost_detail/{border}");
+        assert_eq!(number(flow, &path), of_flow, "{flow:#}");
+        lost += of_flow;
+    }
+    assert_eq!(lost, rules.packets("lost"));
+}
+
+/// A router that says for each packet it rejects that it did (ICMP) makes the kernel
+/// refuse the next send untried: that packet is sent all the same.
+#[test]
+fn what_a_router_rejects_is_lost_on_the_way() {
+    needs!(Ground::Lab);
+    let cluster = on_two_hosts();
+    let mut shell = cluster.lab().command(ROUTER, "sh").expect("a router");
+    let unlimited = "cd /proc/sys/net/ipv4 && echo 0 >icmp_ratemask && echo 0 >icmp_ratelimit";
+    let status = shell.args(["-c", unlimited]).status().expect("a shell");
+    assert!(status.success());
+    for (answer, traffic) in [
+        ("port-unreachable", "--udp 2000pkt/s --gso off"),
+        ("host-unreachable", "--udp max --gso off"),
+        ("admin-prohibited", "--udp 10000pkt/s --gso on"),
+    ] {
+        let reject = format!(
+            "{OF_FLOWS} numgen inc mod 3 == 0 counter name lost reject with icmp type {answer}"
+        );
+        let rules = Rules::forwarded(&cluster, ROUTER, &["lost"], &[&reject]);
+        forget(&cluster, &[GENERATOR, RECEIVER]);
+        let line = format!("{traffic} --size 100 --for 1s --interval 250ms --linger 500ms");
+        let (document, account) = run(&cluster, &line, 0);
+        kernel_agrees(&cluster, &account, GENERATOR, RECEIVER);
+        let flow = &flows(&document)[0];
+        for part in ["refused", "blocked", "egress"] {
+            let path = format!("/lost_detail/{part}");
+            assert_eq!(number(flow, &path), 0, "{traffic}, {part}: {flow:#}");
+        }
+        let (lost, rejected) = (number(flow, "/lost/network"), rules.packets("lost"));
+        assert!(rejected > 100, "{flow:#}");
+        if flow["path"]["gso"] == "off" {
+            assert_eq!(lost, rejected, "{traffic}: {flow:#}");
+        } else {
+            assert!(lost >= rejected, "bundles: {traffic}: {flow:#}");
+        }
+    }
 }

@@ -23,6 +23,27 @@ impl<'cluster> Rules<'cluster> {
         counters: &[&str],
         rules: &[&str],
     ) -> Self {
+        Self::at("prerouting", cluster, host, counters, rules)
+    }
+
+    /// As [`arriving`](Self::arriving), for what a router forwards: only that can be
+    /// rejected.
+    pub(super) fn forwarded(
+        cluster: &'cluster Cluster,
+        host: &'cluster str,
+        counters: &[&str],
+        rules: &[&str],
+    ) -> Self {
+        Self::at("forward", cluster, host, counters, rules)
+    }
+
+    fn at(
+        hook: &str,
+        cluster: &'cluster Cluster,
+        host: &'cluster str,
+        counters: &[&str],
+        rules: &[&str],
+    ) -> Self {
         let counters: Vec<String> = counters
             .iter()
             .map(|name| format!("counter {name} {{ }}"))
@@ -31,7 +52,7 @@ impl<'cluster> Rules<'cluster> {
         table.nft(&format!(
             "table inet injected {{ }}\ndelete table inet injected\n\
              table inet injected {{\n{}\n\
-             chain arriving {{\ntype filter hook prerouting priority -300\n{}\n}}\n}}",
+             chain passing {{\ntype filter hook {hook} priority -300\n{}\n}}\n}}",
             counters.join("\n"),
             rules.join("\n")
         ));
@@ -42,8 +63,8 @@ impl<'cluster> Rules<'cluster> {
     pub(super) fn replace(&self, rules: &[&str]) {
         let rules = rules
             .iter()
-            .map(|rule| format!("add rule inet injected arriving {rule}"));
-        let lines: Vec<String> = ["flush chain inet injected arriving".to_owned()]
+            .map(|rule| format!("add rule inet injected passing {rule}"));
+        let lines: Vec<String> = ["flush chain inet injected passing".to_owned()]
             .into_iter()
             .chain(rules)
             .collect();
