@@ -464,7 +464,9 @@ fn errors_name_what_was_tried_and_what_helps() {
     );
     assert!(error.contains("choose another port"), "{error}");
 
-    let refused = dial(listener.local_addr(), &TcpOptions::default(), None).unwrap_err();
+    // Where nobody listens; to a free port of the ephemeral ones a socket may connect
+    // to itself.
+    let refused = dial(loopback(9), &TcpOptions::default(), None).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
 
     let unknown = TcpOptions {
