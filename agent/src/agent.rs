@@ -17,10 +17,10 @@ use weir_runtime::{Endpoint, HostClock};
 
 use crate::inventory;
 use crate::link::{control, records};
-use crate::outbox::{MemoryOutbox, Outbox};
+use crate::outbox::{Level, Limits, Sequence, Spool, SpoolError};
 use crate::policy::{LivePolicy, LocalPolicy};
 use crate::runs::Runs;
-use crate::state::{Accepted, Identity, State, StateError};
+use crate::state::{Accepted, Identity, SPOOL, State, StateError};
 use crate::supervisor::{Message, Supervisor};
 use crate::traffic::Traffic;
 
@@ -41,8 +41,8 @@ pub struct AgentConfig {
     pub port: u16,
     /// The CPUs that the threads of streams are spread over; `None` = any.
     pub cpus: Option<CpuList>,
-    /// Bytes of records kept for the controller before generators are stopped.
-    pub outbox_bytes: usize,
+    /// How many records it keeps for the controller before generators are stopped.
+    pub spool: Limits,
 }
 
 impl AgentConfig {
@@ -59,7 +59,7 @@ impl AgentConfig {
             lab: false,
             port: Self::DEFAULT_PORT,
             cpus: None,
-            outbox_bytes: MemoryOutbox::LIMIT_BYTES,
+            spool: Limits::default(),
         }
     }
 }
@@ -70,6 +70,9 @@ pub enum AgentError {
     /// Its data directory cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
+    /// What earlier starts left for the controller cannot be taken up.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The host refuses a CPU that its streams are to run on.
     #[error("use the CPUs of --cpus")]
     Cpus(#[source] SocketError),
@@ -89,14 +92,21 @@ pub(crate) struct Shared {
     pub(crate) policy: Arc<LivePolicy>,
     pub(crate) state: State,
     pub(crate) core: Mutex<Core>,
-    outbox: Mutex<Box<dyn Outbox>>,
-    /// There are new entries in the outbox; the records stream waits for it.
-    pub(crate) outbox_grew: Notify,
-    /// Entries of the outbox were acknowledged; a supervisor that ends waits for it.
+    pub(crate) spool: Spool,
+    /// Entries were acknowledged; a supervisor that ends waits for it.
     pub(crate) outbox_shrank: Notify,
-    /// Epoch of the control session while there is one.
-    pub(crate) session: watch::Sender<Option<u64>>,
+    /// The control session while there is one.
+    pub(crate) session: watch::Sender<Option<Session>>,
     pub(crate) inbox: mpsc::UnboundedSender<Message>,
+}
+
+/// A control session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Session {
+    /// Identity of the controller.
+    pub(crate) controller: String,
+    /// Its epoch.
+    pub(crate) epoch: u64,
 }
 
 /// The core and where its reports go.
@@ -131,33 +141,38 @@ impl Shared {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The outbox, locked. Never across an await.
-    pub(crate) fn outbox(&self) -> std::sync::MutexGuard<'_, Box<dyn Outbox>> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Entries of a sequence up to `seq` are stored by the controller.
+    pub(crate) fn acknowledged(&self, sequence: &Arc<Sequence>, seq: u64) {
+        sequence.ack(seq);
+        self.outbox_shrank.notify_one();
     }
 
-    /// Entries up to `seq` are stored by the controller.
-    pub(crate) fn acknowledged(&self, seq: u64) {
-        self.outbox().ack(seq);
-        self.outbox_shrank.notify_one();
+    /// Entries that wait for the controller that this agent works for.
+    pub(crate) fn waiting(&self) -> u64 {
+        let controller = self.core().accepted.controller_id.clone();
+        self.spool.waiting(&controller)
     }
 
     /// Whether traffic runs or records wait: a reason to hurry back to the controller.
     pub(crate) fn is_busy(&self) -> bool {
-        self.core().runs.is_busy() || !self.outbox().is_empty()
+        self.core().runs.is_busy() || self.waiting() > 0
     }
 
-    pub(crate) fn append(&self, entry: &Entry) {
-        let (was_full, is_full) = {
-            let mut outbox = self.outbox();
-            let was_full = outbox.is_full();
-            outbox.append(entry);
-            (was_full, outbox.is_full())
-        };
-        self.outbox_grew.notify_one();
-        if is_full && !was_full {
-            self.tell(Message::OutboxFull);
+    /// The sequence for what is measured for the controller that was accepted last.
+    pub(crate) fn sequence(&self) -> Arc<Sequence> {
+        let controller = self.core().accepted.controller_id.clone();
+        self.spool.live(&controller)
+    }
+
+    pub(crate) fn append(&self, sequence: &Arc<Sequence>, entry: Entry) {
+        if let Some(level) = self.spool.append(sequence, entry) {
+            self.tell(Message::SpoolLevel(level));
         }
+    }
+
+    /// Whether the spool takes no new run.
+    pub(crate) fn is_full(&self) -> bool {
+        self.spool.level() == Level::Full
     }
 
     /// Tells the supervisor.
@@ -167,19 +182,23 @@ impl Shared {
     }
 }
 
-/// Where the engine's events go: rows into the outbox at once, the rest to the
-/// supervisor.
-pub(crate) struct AgentSink(pub(crate) Arc<Shared>);
+/// Where the engine's events of a run go: rows into its controller's sequence
+/// at once, the rest to the supervisor.
+pub(crate) struct AgentSink {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) sequence: Arc<Sequence>,
+}
 
 impl Sink for AgentSink {
     fn event(&self, run: RunId, event: Event) {
+        let Self { shared, sequence } = self;
         match event {
-            Event::Record(record) => self.0.append(&Entry::Record(record)),
+            Event::Record(record) => shared.append(sequence, Entry::Record(record)),
             Event::Closed(closed) => {
-                self.0.append(&Entry::Closed(closed.clone()));
-                self.0.tell(Message::Event(run, Event::Closed(closed)));
+                shared.append(sequence, Entry::Closed(closed.clone()));
+                shared.tell(Message::Event(run, Event::Closed(closed)));
             }
-            event => self.0.tell(Message::Event(run, event)),
+            event => shared.tell(Message::Event(run, event)),
         }
     }
 }
@@ -235,7 +254,18 @@ impl Agent {
         let state = State::open(config.data)?;
         let identity = state.identity(config.name)?;
         let (accepted, journal) = state.load()?;
-        let runs = Runs::after_restart(journal);
+        let start = (identity.boot, identity.generation);
+        let spool = Spool::open(state.file(SPOOL), start, config.spool)?;
+        for (controller, bytes) in spool.left() {
+            tracing::info!(
+                controller,
+                bytes,
+                "records of an earlier start wait for their controller"
+            );
+        }
+        // How these runs ended is told after what they measured.
+        let waits = !spool.backlog(&accepted.controller_id).is_empty();
+        let runs = Runs::after_restart(journal, waits);
         // What ended with the last process is over, whatever happens to this one.
         state.keep_journal(&runs.journal())?;
         let clock = HostClock::from_host();
@@ -271,8 +301,7 @@ impl Agent {
                 accepted,
                 uplink: None,
             }),
-            outbox: Mutex::new(Box::new(MemoryOutbox::new(config.outbox_bytes))),
-            outbox_grew: Notify::new(),
+            spool,
             outbox_shrank: Notify::new(),
             session: watch::Sender::new(None),
             inbox,
@@ -318,7 +347,12 @@ impl Agent {
             Box::pin(supervised),
             Box::pin(control::keep(&shared, &links)),
             Box::pin(records::keep(&shared, &links)),
+            Box::pin(records::keep_backlog(&shared, &links)),
         );
+        // What was not delivered is on disk when this returns.
+        let spooled = Arc::clone(&shared);
+        let closed = tokio::task::spawn_blocking(move || spooled.spool.close()).await;
+        closed.expect("closing the spool neither panics nor is aborted");
         tracing::info!(agent = %shared.identity.name, "ended");
     }
 }

@@ -17,7 +17,7 @@ use crate::agent::{Agent, AgentConfig, AgentError};
 use crate::alone::{self, args::Alone};
 use crate::inventory;
 use crate::name::{Candidates, NameError};
-use crate::outbox::MemoryOutbox;
+use crate::outbox::Limits;
 use crate::supervisor::chain;
 
 /// Environment variables of this prefix are labels: `WEIR_LABEL_ASN=150`.
@@ -158,7 +158,7 @@ impl AgentArgs {
             lab: self.lab,
             port: self.port,
             cpus: self.cpus.clone(),
-            outbox_bytes: MemoryOutbox::LIMIT_BYTES,
+            spool: Limits::default(),
         })
     }
 

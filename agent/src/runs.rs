@@ -83,8 +83,9 @@ pub(crate) struct Runs {
 
 impl Runs {
     /// What the journal of an earlier start says: whatever had not ended then
-    /// is over, since its sockets and its records ended with the process.
-    pub(crate) fn after_restart(journal: Vec<JournalEntry>) -> Self {
+    /// is over, since its sockets ended with the process. `untold`: the
+    /// controller hears of that only after what was measured until then.
+    pub(crate) fn after_restart(journal: Vec<JournalEntry>, untold: bool) -> Self {
         let runs = journal.into_iter().map(|entry| {
             let mut run = Run::new(entry.nonce, None);
             (run.standing, run.reason, run.wanted) = (entry.standing, entry.reason, entry.wanted);
@@ -92,12 +93,26 @@ impl Runs {
                 run.standing = Standing::Aborted;
                 "agent restart".clone_into(&mut run.reason);
             }
+            // Also what an earlier start had aborted and could not tell.
+            run.untold = untold && run.standing == Standing::Aborted;
             (entry.run, run)
         });
         Self {
             runs: runs.collect(),
             controller_seen_ns: 0,
         }
+    }
+
+    /// All that was measured before the restart is delivered: now the
+    /// controller hears that nothing more comes.
+    pub(crate) fn tell_aborted(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for (id, run) in &mut self.runs {
+            if std::mem::take(&mut run.untold) && run.wanted {
+                actions.push(Action::report(Report::AssignmentStatus(run.status(*id))));
+            }
+        }
+        actions
     }
 
     /// The journal as it has to be kept now: everything that is not over or
@@ -123,7 +138,8 @@ impl Runs {
         let told = self
             .runs
             .iter()
-            .filter(|(_, run)| run.wanted || !run.standing.is_final());
+            .filter(|(_, run)| run.wanted || !run.standing.is_final())
+            .filter(|(_, run)| !run.untold);
         told.map(|(id, run)| run.status(*id)).collect()
     }
 
@@ -136,7 +152,7 @@ impl Runs {
     pub(crate) fn replay(&self) -> Vec<Report> {
         let mut reports = Vec::new();
         for (id, run) in &self.runs {
-            if run.standing.is_final() && !run.wanted {
+            if run.untold || (run.standing.is_final() && !run.wanted) {
                 continue;
             }
             for ((session, end), state) in &run.ends {
@@ -170,7 +186,9 @@ impl Runs {
             let run = self.runs.get_mut(&id).expect("accepted just now or before");
             run.wanted = true;
             if run.standing.is_final() {
-                actions.push(Action::report(Report::AssignmentStatus(run.status(id))));
+                if !run.untold {
+                    actions.push(Action::report(Report::AssignmentStatus(run.status(id))));
+                }
                 continue;
             }
             actions.extend(run.learn(id, &item.targets, &item.excluded));

@@ -8,6 +8,7 @@
 //! | `accepted` | the snapshot accepted last, and from which controller |
 //! | `journal.json` | every assignment ever accepted, with how it stands |
 //! | `flows.jsonl` | the local log: one line for each end of a flow |
+//! | `spool/` | records that are not delivered yet ([`crate::outbox`]) |
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -29,6 +30,8 @@ const GENERATION: &str = "generation";
 const ACCEPTED: &str = "accepted";
 const JOURNAL: &str = "journal.json";
 const LOCAL_LOG: &str = "flows.jsonl";
+/// The directory of records.
+pub(crate) const SPOOL: &str = "spool";
 
 /// What a signature is for, so that it fits nowhere else.
 const HELLO_CONTEXT: &[u8] = b"weir-hello-1";
@@ -144,6 +147,11 @@ impl State {
         Ok(Self {
             data: DataDir::open(path)?,
         })
+    }
+
+    /// The path of a file in it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.data.file(name)
     }
 
     /// Counts this start and draws its boot id; makes the key at the first one.

@@ -21,6 +21,7 @@ use weir_proto::types::v1::Snapshot;
 
 use crate::agent::{AgentSink, Shared};
 use crate::observe::{self, Observation, Observations};
+use crate::outbox::Level;
 use crate::runs::{Action, World};
 use crate::state::{Accepted, StateError};
 use crate::traffic::{Running, Traffic};
@@ -29,6 +30,9 @@ use crate::traffic::{Running, Traffic};
 const GRACE: Duration = Duration::from_secs(3);
 /// Messages taken in one go, so that many flows that end together are logged together.
 const MESSAGES_AT_ONCE: usize = 256;
+
+/// Why generators are stopped, or not begun, for want of space.
+const SPOOL_FULL: &str = "SPOOL_FULL: too many records wait for the controller";
 
 /// What the supervisor is told.
 pub(crate) enum Message {
@@ -44,8 +48,10 @@ pub(crate) enum Message {
     },
     /// A heartbeat that was sent then, host-monotonic ns, has been answered.
     ControllerSeen { sent_ns: u64 },
-    /// The outbox has passed its limit.
-    OutboxFull,
+    /// The spool is fuller than it was.
+    SpoolLevel(Level),
+    /// What earlier starts left for a controller is delivered.
+    BacklogDelivered { controller_id: String },
 }
 
 /// A line of the local log.
@@ -110,8 +116,8 @@ impl Supervisor {
                 }
                 () = shared.outbox_shrank.notified(), if end_by.is_some() => Vec::new(),
                 () = at(end_by) => {
-                    let waiting = self.shared.outbox().last_seq() - self.shared.outbox().acked_seq();
-                    tracing::warn!(entries = waiting, "ending before all records were stored");
+                    let entries = self.shared.waiting();
+                    tracing::warn!(entries, "ending before all records were stored: the next start delivers them");
                     return;
                 }
             };
@@ -154,19 +160,34 @@ impl Supervisor {
                 self.shared.core().runs.controller_seen(sent_ns);
                 return;
             }
-            Message::OutboxFull => {
-                let bytes = self.shared.outbox().bytes();
-                tracing::error!(
-                    bytes,
-                    "too many records wait for the controller: stopping all runs"
-                );
-                self.shared
-                    .core()
-                    .runs
-                    .stop_all("outbox full: too many records wait for the controller")
+            Message::SpoolLevel(level) => self.spool_level(level),
+            Message::BacklogDelivered { controller_id } => {
+                let mut core = self.shared.core();
+                if core.accepted.controller_id == controller_id {
+                    core.runs.tell_aborted()
+                } else {
+                    Vec::new()
+                }
             }
         };
         self.perform(actions).await;
+    }
+
+    fn spool_level(&self, level: Level) -> Vec<Action> {
+        let waiting = self.shared.waiting();
+        match level {
+            Level::Room => {}
+            Level::High => tracing::warn!(waiting, "the spool is 80 % full"),
+            Level::Coalescing => tracing::warn!(
+                waiting,
+                "the spool is 95 % full: intervals are merged, counts stay exact"
+            ),
+            Level::Full => {
+                tracing::error!(waiting, "{SPOOL_FULL}: stopping all runs");
+                return self.shared.core().runs.stop_all(SPOOL_FULL);
+            }
+        }
+        Vec::new()
     }
 
     /// Checks, keeps, acknowledges, follows.
@@ -284,12 +305,7 @@ impl Supervisor {
                 }
                 Action::Prepare(assignment) => {
                     let run = assignment.run;
-                    let traffic = self.traffic.clone();
-                    let sink = AgentSink(self.shared.clone());
-                    let prepared = self
-                        .blocking(move |_| traffic.prepare(assignment, Arc::new(sink)))
-                        .await;
-                    match prepared {
+                    match self.prepare(assignment).await {
                         Ok(handle) => {
                             self.handles.insert(run, handle);
                         }
@@ -331,14 +347,29 @@ impl Supervisor {
     /// Rows go straight into the outbox.
     fn observe(&self, assignment: Arc<Assignment>, t0_ns: u64) -> io::Result<Observation> {
         let (run, shared) = (assignment.run, Arc::clone(&self.shared));
+        let sequence = shared.sequence();
         let take = move |entry: Entry| {
-            shared.append(&entry);
-            if matches!(entry, Entry::Observed(_)) {
+            let ends = matches!(entry, Entry::Observed(_));
+            shared.append(&sequence, entry);
+            if ends {
                 shared.tell(Message::Observed(run));
             }
         };
         let kernel = self.shared.kernel_boot_id.clone();
         observe::begin(self.shared.clock, kernel, assignment, t0_ns, take)
+    }
+
+    async fn prepare(&self, assignment: Arc<Assignment>) -> Result<Box<dyn Running>, String> {
+        if self.shared.is_full() {
+            return Err(SPOOL_FULL.to_owned());
+        }
+        let traffic = self.traffic.clone();
+        let sink = AgentSink {
+            shared: self.shared.clone(),
+            sequence: self.shared.sequence(),
+        };
+        self.blocking(move |_| traffic.prepare(assignment, Arc::new(sink)))
+            .await
     }
 
     fn with(&self, run: RunId, call: impl FnOnce(&dyn Running)) {

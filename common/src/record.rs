@@ -4,9 +4,11 @@
 //! `None` means not applicable or not known; it is never a stand-in for 0.
 
 mod closed;
+mod coalesce;
 mod columns;
 mod counters;
 mod dscp;
+mod gap;
 mod histogram;
 mod outages;
 
@@ -16,6 +18,7 @@ pub use self::closed::{DataPath, Ending, FlowClosed, PeerTotals, Window};
 pub use self::columns::{DelayColumns, MoreColumns, TcpColumns};
 pub use self::counters::{Counters, add_counts};
 pub use self::dscp::{DscpError, DscpSet};
+pub use self::gap::{Gap, GapCause};
 pub use self::outages::{FlowOutage, Outages};
 use crate::id::{FlowId, RunId};
 use crate::observation::{KernelRow, LinkRow, Observed};
@@ -110,7 +113,8 @@ impl Flags {
 /// One immutable row: one flow, one end, one interval.
 ///
 /// Invariant: for one (run, flow, end, stream) `k` rises by one from 0 and
-/// `start_ns + length_ns` of a row is `start_ns` of the next.
+/// `start_ns + length_ns` of a row is `start_ns` of the next. A coalesced row
+/// has the `k` of the first interval in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The run.
@@ -155,6 +159,8 @@ pub enum Entry {
     Kernel(Box<KernelRow>),
     /// The end of an observation.
     Observed(Box<Observed>),
+    /// A record that is missing.
+    Gap(Box<Gap>),
 }
 
 impl Entry {
@@ -166,6 +172,7 @@ impl Entry {
             Self::Link(row) => row.run,
             Self::Kernel(row) => row.run,
             Self::Observed(observed) => observed.run,
+            Self::Gap(gap) => gap.run,
         }
     }
 }

@@ -161,7 +161,7 @@ impl Runs {
                     agent: agent.clone(),
                 },
             )),
-            Entry::Record(_) | Entry::Link(_) | Entry::Kernel(_) => None,
+            Entry::Record(_) | Entry::Link(_) | Entry::Kernel(_) | Entry::Gap(_) => None,
         });
         let awaited: Vec<_> = awaited.collect();
         if !awaited.is_empty() {

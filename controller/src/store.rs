@@ -35,8 +35,8 @@ pub use flow::{
     AssignmentRow, AssignmentState, FlowRow, Party, PhaseRow, RunPlan, SessionRow, SessionState,
 };
 pub use records::{
-    AgentLinkRow, AppendDone, Appended, Batch, ManifestRow, ObservedRow, RecordQuery, RowCount,
-    StoredRecord, Streams,
+    AgentLinkRow, AppendDone, Appended, Batch, GapRow, ManifestRow, ObservedRow, RecordQuery,
+    RowCount, StoredRecord, Streams,
 };
 pub use run::{CampaignText, NewRun, RunRef, RunRefError, RunRow, RunState, RunSummary};
 pub use sqlite::SqliteStore;
@@ -268,4 +268,7 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// How observations of a run ended, by agent.
     fn observations(&self, run: RunId) -> Result<Vec<ObservedRow>, StoreError>;
+
+    /// Records of a run that agents could not deliver, in the order in which they said so.
+    fn gaps(&self, run: RunId) -> Result<Vec<GapRow>, StoreError>;
 }

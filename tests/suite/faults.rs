@@ -5,8 +5,10 @@ mod agent;
 mod beside;
 mod controller;
 mod disk;
+mod spool;
 mod stop;
 
+use disk::SmallDisk;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 

@@ -42,7 +42,9 @@ impl Evidence {
             Entry::Record(record) => (record.run, record.flow, record.end),
             Entry::Closed(closed) => (closed.run, closed.flow, closed.end),
             // Not of a flow.
-            Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) => return Ok(None),
+            Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) | Entry::Gap(_) => {
+                return Ok(None);
+            }
         };
         let planned = plan.flow(flow).filter(|planned| {
             let at_end = match end {
@@ -67,7 +69,7 @@ impl Evidence {
                 side.closed.get_or_insert(*closed);
                 Ok(None)
             }
-            Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) => Ok(None),
+            Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) | Entry::Gap(_) => Ok(None),
         }
     }
 

@@ -233,6 +233,7 @@ fn judge(
         t0_unix_ns: measured.t0_unix_ns,
         evidence: measured.evidence.flows(),
         surroundings: &measured.surroundings,
+        gaps: &[],
         reasons,
         warnings: warnings
             .map(|warning| Reason::of_run(&warning.code, warning.text.clone()))

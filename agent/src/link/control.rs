@@ -24,7 +24,7 @@ use weir_runtime::endpoint::SNAPSHOT_MESSAGE_BYTES;
 use weir_runtime::{ConnectError, Endpoint};
 
 use super::backoff::Backoff;
-use crate::agent::Shared;
+use crate::agent::{Session, Shared};
 use crate::inventory;
 use crate::supervisor::{Message, chain};
 
@@ -171,7 +171,8 @@ async fn session(shared: &Arc<Shared>, end: &CancellationToken) -> Result<(), Li
         epoch,
         "joined"
     );
-    shared.acknowledged(welcome.acked_seq);
+    let sequence = shared.spool.live(&welcome.controller_id);
+    shared.acknowledged(&sequence, welcome.acked_seq);
     {
         let mut core = shared.core();
         core.uplink = Some(uplink.clone());
@@ -179,7 +180,10 @@ async fn session(shared: &Arc<Shared>, end: &CancellationToken) -> Result<(), Li
             core.send(report);
         }
     }
-    shared.session.send_replace(Some(epoch));
+    shared.session.send_replace(Some(Session {
+        controller: welcome.controller_id.clone(),
+        epoch,
+    }));
     converse(shared, end, &welcome, interfaces, &uplink, &mut responses).await?;
     // The agent ends: what is queued still goes up, then the stream closes.
     shared.core().uplink = None;
@@ -242,6 +246,12 @@ async fn greet(
     };
     if welcome.protocol != PROTOCOL {
         let problem = format!("hello_ack.protocol: {} is not {PROTOCOL}", welcome.protocol);
+        return Err(LinkError::Protocol(problem));
+    }
+    let id = &welcome.controller_id;
+    // It names a directory of the spool.
+    if !(1..=64).contains(&id.len()) || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        let problem = format!("hello_ack.controller_id: {id:?} is not 1 to 64 letters and digits");
         return Err(LinkError::Protocol(problem));
     }
     Ok((welcome, interfaces))

@@ -42,6 +42,8 @@ pub(super) struct Run {
     pub(super) targets: BTreeMap<SessionId, u16>,
     pub(super) excluded: BTreeSet<SessionId>,
     pub(super) t0_ns: Option<u64>,
+    /// Whether the controller is not to hear yet that it was aborted.
+    pub(super) untold: bool,
     /// Why a stop was ordered.
     pub(super) stopping: Option<String>,
 }
@@ -61,6 +63,7 @@ impl Run {
             targets: BTreeMap::new(),
             excluded: BTreeSet::new(),
             t0_ns: None,
+            untold: false,
             stopping: None,
         }
     }

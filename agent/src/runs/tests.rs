@@ -491,7 +491,7 @@ proptest! {
                 Step::Ready(run) => runs.on_event(RunId(run), &ready(1, End::Tx)),
                 Step::Finished(run) => runs.on_event(RunId(run), &Event::Finished),
                 Step::Restart => {
-                    runs = Runs::after_restart(runs.journal());
+                    runs = Runs::after_restart(runs.journal(), false);
                     prop_assert!(!runs.is_busy());
                     Vec::new()
                 }

@@ -15,6 +15,7 @@ use weir_proto::agent::v1::control_response::Message as Down;
 use weir_proto::agent::v1::records_request::Message as RecordsUp;
 use weir_proto::agent::v1::records_response::Message as RecordsDown;
 use weir_proto::types::v1 as types;
+use weir_proto::types::v1::entry::Item;
 use weir_runtime::Endpoint;
 
 /// Nothing the agent has to do takes longer; a step that does has failed.
@@ -122,6 +123,15 @@ impl FakeController {
     /// The next control stream that reaches its welcome: challenge, hello,
     /// welcome in epoch 1. Streams that ended meanwhile are passed over.
     pub(crate) async fn greet(&mut self, acked_seq: u64) -> (Control, Vec<u8>, pb::Hello) {
+        self.greet_as("fake", acked_seq).await
+    }
+
+    /// As [`greet`](Self::greet), as the controller of this identity.
+    pub(crate) async fn greet_as(
+        &mut self,
+        controller_id: &str,
+        acked_seq: u64,
+    ) -> (Control, Vec<u8>, pb::Hello) {
         loop {
             let mut control = self.control().await;
             let nonce = vec![42; 32];
@@ -135,7 +145,7 @@ impl FakeController {
             };
             let welcome = pb::HelloAck {
                 protocol: 1,
-                controller_id: "fake".into(),
+                controller_id: controller_id.into(),
                 session_epoch: 1,
                 acked_seq,
             };
@@ -262,6 +272,18 @@ impl Records {
             Some(RecordsUp::Batch(batch)) => batch,
             other => panic!("{other:?} in the place of a batch"),
         }
+    }
+
+    /// The next `n` entries, from the sequence that is expected on.
+    pub(crate) async fn items(&mut self, mut next: u64, n: usize) -> Vec<Item> {
+        let mut items = Vec::new();
+        while items.len() < n {
+            let batch = self.batch().await;
+            assert_eq!(batch.first_seq, next, "without a hole");
+            next += batch.entries.len() as u64;
+            items.extend(batch.entries.into_iter().filter_map(|entry| entry.item));
+        }
+        items
     }
 
     /// The sequences of the next `n` entries.

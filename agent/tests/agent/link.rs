@@ -9,6 +9,7 @@ use crate::traffic::{Call, FakeTraffic};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use weir_agent::outbox::Limits;
 use weir_agent::{Agent, AgentConfig};
 use weir_common::id::{RunId, SessionId};
 use weir_common::record::End;
@@ -22,27 +23,32 @@ use weir_proto::types::v1 as types;
 const SECOND: u64 = 1_000_000_000;
 
 /// A running agent.
-struct Running {
-    task: JoinHandle<()>,
-    shutdown: CancellationToken,
-    traffic: FakeTraffic,
+pub(crate) struct Running {
+    pub(crate) task: JoinHandle<()>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) traffic: FakeTraffic,
 }
 
 impl Running {
     /// Ends the process of the agent, as kill -9 would.
-    async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.is_err());
     }
 }
 
 fn start(controller: &FakeController, data: &Path) -> Running {
+    start_with(controller, data, Limits::default())
+}
+
+pub(crate) fn start_with(controller: &FakeController, data: &Path, spool: Limits) -> Running {
     let mut config = AgentConfig::new(
         controller.endpoint(),
         "150-host_0".parse().expect("a name"),
         data,
     );
     config.labels.insert("asn", "150").expect("a label");
+    config.spool = spool;
     let traffic = FakeTraffic::new();
     let engine = traffic.engine();
     let agent = Agent::with_traffic(config, |_, _| engine).expect("the agent builds");
@@ -97,7 +103,7 @@ fn prepare(run: u32) -> types::Desired {
 }
 
 /// Starts at an instant that this kernel's clock has long passed, or never will.
-fn start_at(run: u32, mono_ns: u64) -> types::Desired {
+pub(crate) fn start_at(run: u32, mono_ns: u64) -> types::Desired {
     let start = types::StartAt {
         unix_ns: 1,
         mono_ns,
@@ -109,7 +115,7 @@ fn start_at(run: u32, mono_ns: u64) -> types::Desired {
     }
 }
 
-async fn standing(control: &mut Control, wanted: State) -> pb::AssignmentStatus {
+pub(crate) async fn standing(control: &mut Control, wanted: State) -> pb::AssignmentStatus {
     control
         .until(|message| match message {
             Up::AssignmentStatus(status) if status.state() == wanted => Some(status),
@@ -187,7 +193,7 @@ async fn from_hello_to_the_last_record() {
     let mut records = controller.records(0, 4096).await;
     assert_eq!(records.open.boot_id, hello.boot_id);
     agent.traffic.records(RunId(7), 0..3);
-    agent.traffic.closed(RunId(7));
+    agent.traffic.closed(RunId(7), 3);
     agent.traffic.event(RunId(7), Event::Finished);
     assert_eq!(records.entries(4).await, [1, 2, 3, 4]);
     records.ack(4, 4096).await;
@@ -393,7 +399,7 @@ async fn an_ending_agent_stops_its_runs_and_delivers_what_it_has() {
         agent.traffic.call().await,
         Call::Stop(RunId(1), _)
     ));
-    agent.traffic.closed(RunId(1));
+    agent.traffic.closed(RunId(1), 0);
     agent.traffic.event(RunId(1), Event::Finished);
     assert_eq!(records.entries(1).await, [1]);
     records.ack(1, 4096).await;

@@ -3,4 +3,5 @@
 mod controller;
 mod link;
 mod loopback;
+mod spool;
 mod traffic;

@@ -91,7 +91,7 @@ impl FakeTraffic {
                 end: End::Rx,
                 k,
                 source: Source::Measured,
-                start_ns: 0,
+                start_ns: k.into(),
                 length_ns: 1,
                 flags: Flags::default(),
                 counters: Counters {
@@ -106,13 +106,13 @@ impl FakeTraffic {
         }
     }
 
-    /// Gives the agent a manifest.
-    pub(crate) fn closed(&self, run: RunId) {
+    /// Gives the agent a manifest that names so many rows.
+    pub(crate) fn closed(&self, run: RunId, rows: u32) {
         let closed = FlowClosed {
             run,
             flow: FlowId(1),
             end: End::Rx,
-            rows: 0,
+            rows,
             ending: Ending::Completed,
             total: Counters::default(),
             window: Window::default(),

@@ -22,7 +22,7 @@ use weir_common::record::{End, Ending, FlowClosed};
 use weir_common::traffic::Transport;
 
 pub use self::document::{ResultDocument, Verdict};
-pub use self::evidence::{EndEvidence, Failure, FlowEvidence};
+pub use self::evidence::{EndEvidence, Failure, FlowEvidence, ReportedGap};
 pub use self::surroundings::Surroundings;
 
 use self::document::{Checks, Flow, Reason, SCHEMA, StartSkew, Time};
@@ -44,6 +44,8 @@ pub struct Input<'a> {
     pub evidence: &'a BTreeMap<FlowId, FlowEvidence>,
     /// What is known of hosts and kernels beside the flows.
     pub surroundings: &'a Surroundings,
+    /// What agents said is missing.
+    pub gaps: &'a [ReportedGap],
     /// Reasons of the run as a whole, such as a stop; each makes it partial.
     pub reasons: Vec<Reason>,
     /// What to know of the run as a whole.
@@ -63,7 +65,7 @@ pub fn analyse(input: Input<'_>) -> ResultDocument {
         .map(|flow| describe(&input, flow, seen(flow)))
         .collect();
     let started = input.t0_unix_ns.is_some();
-    let ledger = ledger::balance(input.plan, started, |flow| seen(flow));
+    let ledger = ledger::balance(input.plan, started, input.gaps, |flow| seen(flow));
     let expectations: Vec<_> = input
         .campaign
         .expectations
@@ -75,6 +77,7 @@ pub fn analyse(input: Input<'_>) -> ResultDocument {
         .zip(&input.campaign.expectations)
         .filter(|(result, expectation)| !result.pass && expectation.level == Level::Fail);
     let mut reasons = input.reasons;
+    reasons.extend(ledger::unplaced(input.gaps));
     let incomplete = !reasons.is_empty() || ledger.stored < ledger.expected;
     let checks = Checks {
         valid: flows.iter().all(|flow| flow.valid),

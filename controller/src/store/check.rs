@@ -27,6 +27,10 @@ pub fn check_entry(entry: &Entry) -> Result<(), Problem> {
             check_columns("kernel", row.counters.columns())
         }
         Entry::Observed(observed) => bounded("observed", "load_milli", observed.load_milli),
+        Entry::Gap(gap) => {
+            bounded("gap", "from_ns", gap.from_ns)?;
+            bounded("gap", "to_ns", gap.to_ns)
+        }
     }
 }
 

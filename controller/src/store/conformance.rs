@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use weir_common::assignment::StartAt;
 use weir_common::id::{FlowId, RunId, SessionId};
-use weir_common::record::{End, Entry, Record};
+use weir_common::record::{End, Entry, Gap, GapCause, Record};
 
 use super::samples::{
     batch, boot, entries, full_row, hello, kernel_row, link_row, manifest, name, new_run, observed,
@@ -46,6 +46,7 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ),
     ("manifests come back", manifests_come_back),
     ("observations come back", observations_come_back),
+    ("gaps come back", gaps_come_back),
     ("batches follow the watermark", batches_follow_the_watermark),
     (
         "bad entries are refused by field",
@@ -442,6 +443,60 @@ fn observations_come_back(store: &dyn Store) {
             panic!("{} rows of a deleted run", rows.len())
         })
         .unwrap();
+}
+
+/// What an agent could not deliver: ranges of sequence numbers in one piece.
+fn gaps_come_back(store: &dyn Store) {
+    let run = planned(store, 1);
+    let damaged = Gap {
+        run,
+        flow: None,
+        from_ns: None,
+        to_ns: None,
+        cause: GapCause::Damaged,
+    };
+    let ended = Gap {
+        flow: Some((FlowId(1), End::Tx)),
+        from_ns: Some(5),
+        to_ns: Some(7),
+        cause: GapCause::Ended,
+        ..damaged.clone()
+    };
+    let gap = |gap: &Gap| Entry::Gap(Box::new(gap.clone()));
+    let mut sent = vec![gap(&damaged); 3];
+    sent.extend(entries([row(run, 1, End::Tx, 0)]));
+    sent.extend([gap(&damaged), gap(&ended)]);
+    let appended = store.append_wait(batch(boot(1), 1, sent.clone())).unwrap();
+    assert_eq!(appended.acked_seq, 6);
+    store.append_wait(batch(boot(1), 1, sent)).unwrap();
+    let found = store.gaps(run).unwrap();
+    let told: Vec<_> = found.iter().map(|gap| (gap.seq, gap.flow)).collect();
+    assert_eq!(
+        told,
+        [
+            (Some((1, 3)), None),
+            (Some((5, 5)), None),
+            (None, Some((FlowId(1), End::Tx)))
+        ]
+    );
+    let last = &found[2];
+    assert_eq!((last.from_ns, last.to_ns), (Some(5), Some(7)));
+    assert_eq!((&last.agent, last.boot), (&name("a"), boot(1)));
+    assert_eq!(last.why, GapCause::Ended.as_str());
+
+    // Of an end that is another agent's it is refused, as a record is.
+    let stranger = Batch {
+        agent: name("stranger"),
+        ..batch(boot(2), 1, vec![gap(&ended)])
+    };
+    let refused = store.append_wait(stranger);
+    assert!(
+        matches!(&refused, Err(StoreError::Entry { field, .. }) if field == "end"),
+        "{refused:?}"
+    );
+    store.close_run(run, "partial", "{}", 1).unwrap();
+    store.delete_run(run).unwrap();
+    assert!(store.gaps(run).unwrap().is_empty());
 }
 
 /// Overlapping, repeated and gapped batches of two boots against a model.

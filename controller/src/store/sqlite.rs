@@ -8,6 +8,7 @@
 mod agents;
 mod append;
 mod column;
+mod gap;
 mod observation;
 mod open;
 mod parts;
@@ -36,8 +37,8 @@ use self::sweep::Sweep;
 use self::writer::{Db, Job, Task, Writer};
 use super::{
     AgentHello, AgentLinkRow, AgentRow, AppendDone, AssignmentRow, AssignmentState, Batch, FlowRow,
-    Identity, ManifestRow, NewRun, ObservedRow, PhaseRow, RecordQuery, RowCount, RunPlan, RunRef,
-    RunRow, RunState, RunSummary, SessionRow, Store, StoreError, StoredRecord,
+    GapRow, Identity, ManifestRow, NewRun, ObservedRow, PhaseRow, RecordQuery, RowCount, RunPlan,
+    RunRef, RunRow, RunState, RunSummary, SessionRow, Store, StoreError, StoredRecord,
 };
 
 /// Idle read connections kept.
@@ -376,5 +377,9 @@ impl Store for SqliteStore {
         self.query("reading a run's observations", |db| {
             observation::observations(db, run)
         })
+    }
+
+    fn gaps(&self, run: RunId) -> Result<Vec<GapRow>, StoreError> {
+        self.query("reading a run's gaps", |db| gap::gaps(db, run))
     }
 }

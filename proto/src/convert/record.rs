@@ -2,8 +2,8 @@
 
 use weir_common::observation::{KernelRow, LinkRow, Observed};
 use weir_common::record::{
-    Counters, DelayColumns, DscpSet, Entry, Flags, FlowClosed, MoreColumns, Record, Source,
-    TcpColumns,
+    Counters, DelayColumns, DscpSet, Entry, Flags, FlowClosed, Gap, GapCause, MoreColumns, Record,
+    Source, TcpColumns,
 };
 use weir_common::stats::Histogram;
 
@@ -236,6 +236,54 @@ impl From<&Record> for pb::Record {
     }
 }
 
+impl TryFrom<&pb::Gap> for Gap {
+    type Error = ConvertError;
+
+    fn try_from(message: &pb::Gap) -> Result<Self, ConvertError> {
+        let of_flow = match message.flow {
+            Some(number) => Some((flow(number)?, end(message.end)?)),
+            None => None,
+        };
+        Ok(Self {
+            run: run(message.run)?,
+            flow: of_flow,
+            from_ns: optional_count("from_ns", message.from_ns)?,
+            to_ns: optional_count("to_ns", message.to_ns)?,
+            cause: match message.cause() {
+                pb::gap::Cause::Damaged => GapCause::Damaged,
+                pb::gap::Cause::Ended => GapCause::Ended,
+                pb::gap::Cause::Unspecified => {
+                    let value = message.cause;
+                    return Err(ConvertError::new(
+                        "cause",
+                        format!("{value} is neither 1 (damaged) nor 2 (ended)"),
+                    ));
+                }
+            },
+        })
+    }
+}
+
+impl From<&Gap> for pb::Gap {
+    fn from(value: &Gap) -> Self {
+        Self {
+            run: value.run.0,
+            flow: value.flow.map(|(flow, _)| flow.0),
+            end: value
+                .flow
+                .map_or(pb::End::Unspecified, |(_, end)| end.into())
+                .into(),
+            from_ns: value.from_ns,
+            to_ns: value.to_ns,
+            cause: match value.cause {
+                GapCause::Damaged => pb::gap::Cause::Damaged,
+                GapCause::Ended => pb::gap::Cause::Ended,
+            }
+            .into(),
+        }
+    }
+}
+
 impl TryFrom<&pb::Entry> for Entry {
     type Error = ConvertError;
 
@@ -256,6 +304,9 @@ impl TryFrom<&pb::Entry> for Entry {
             pb::entry::Item::Observed(observed) => Observed::try_from(observed)
                 .map(|observed| Self::Observed(Box::new(observed)))
                 .map_err(|error| error.within("observed")),
+            pb::entry::Item::Gap(gap) => Gap::try_from(gap)
+                .map(|gap| Self::Gap(Box::new(gap)))
+                .map_err(|error| error.within("gap")),
         }
     }
 }
@@ -268,6 +319,7 @@ impl From<&Entry> for pb::Entry {
             Entry::Link(row) => pb::entry::Item::Link(row.as_ref().into()),
             Entry::Kernel(row) => pb::entry::Item::Kernel(row.as_ref().into()),
             Entry::Observed(observed) => pb::entry::Item::Observed(observed.as_ref().into()),
+            Entry::Gap(gap) => pb::entry::Item::Gap(gap.as_ref().into()),
         };
         Self { item: Some(item) }
     }

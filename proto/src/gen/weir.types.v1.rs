@@ -699,11 +699,80 @@ pub struct FlowClosed {
     #[prost(uint64, optional, tag = "17")]
     pub corrupt_bytes: ::core::option::Option<u64>,
 }
+/// Stands for one record that is missing, told by the agent that should have it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Gap {
+    /// Run number, by the records beside it.
+    #[prost(uint32, tag = "1")]
+    pub run: u32,
+    /// Flow number; absent = not known.
+    #[prost(uint32, optional, tag = "2")]
+    pub flow: ::core::option::Option<u32>,
+    /// Which end; only with a flow.
+    #[prost(enumeration = "End", tag = "3")]
+    pub end: i32,
+    /// Start of the missing row from T0, ns.
+    #[prost(uint64, optional, tag = "4")]
+    pub from_ns: ::core::option::Option<u64>,
+    /// Latest end of the missing row from T0, ns.
+    #[prost(uint64, optional, tag = "5")]
+    pub to_ns: ::core::option::Option<u64>,
+    /// Why it is missing.
+    #[prost(enumeration = "gap::Cause", tag = "6")]
+    pub cause: i32,
+}
+/// Nested message and enum types in `Gap`.
+pub mod gap {
+    /// The reasons.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Cause {
+        /// Not set: refused.
+        Unspecified = 0,
+        /// The record of this sequence number was kept on the agent's disk and
+        /// cannot be read any more.
+        Damaged = 1,
+        /// The agent's process ended before it had made the record.
+        Ended = 2,
+    }
+    impl Cause {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CAUSE_UNSPECIFIED",
+                Self::Damaged => "CAUSE_DAMAGED",
+                Self::Ended => "CAUSE_ENDED",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
+                "CAUSE_DAMAGED" => Some(Self::Damaged),
+                "CAUSE_ENDED" => Some(Self::Ended),
+                _ => None,
+            }
+        }
+    }
+}
 /// One item of an agent's record sequence.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Entry {
     /// What it is; an unknown kind is refused with its sequence number.
-    #[prost(oneof = "entry::Item", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "entry::Item", tags = "1, 2, 3, 4, 5, 6")]
     pub item: ::core::option::Option<entry::Item>,
 }
 /// Nested message and enum types in `Entry`.
@@ -726,6 +795,9 @@ pub mod entry {
         /// The end of an observation.
         #[prost(message, tag = "5")]
         Observed(super::Observed),
+        /// A record that is missing.
+        #[prost(message, tag = "6")]
+        Gap(super::Gap),
     }
 }
 /// Which end of a flow speaks.

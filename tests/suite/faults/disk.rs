@@ -1,6 +1,6 @@
 //! The disk is full for a while.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,10 +10,10 @@ use weir_tests::{Ground, needs};
 use super::{Background, await_output, await_records, none_twice, pair, told, traffic, whole};
 
 /// A small disk at a directory; gone when it is dropped.
-struct SmallDisk(PathBuf);
+pub(super) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn at(directory: &Path) -> Self {
+    pub(super) fn at(directory: &Path) -> Self {
         let status = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
             .arg(directory)
@@ -24,14 +24,19 @@ impl SmallDisk {
     }
 
     /// Takes all the space there is.
-    fn fill(&self) {
-        let mut file = File::create(self.0.join("filler")).expect("a file");
+    pub(super) fn fill(&self) {
+        let mut options = OpenOptions::new();
+        let file = options
+            .create(true)
+            .append(true)
+            .open(self.0.join("filler"));
+        let mut file = file.expect("a file");
         for size in [65_536, 4_096, 1] {
             while file.write_all(&vec![1; size]).is_ok() {}
         }
     }
 
-    fn free(&self) {
+    pub(super) fn free(&self) {
         fs::remove_file(self.0.join("filler")).expect("the file is ours");
     }
 }

@@ -148,17 +148,23 @@ pub struct Ledger {
     pub unclosed: Vec<Unclosed>,
 }
 
-/// Rows of one flow and end that are missing.
+/// Rows that are missing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gap {
     /// The agent that should have sent them.
     pub agent: String,
-    /// The flow.
-    pub flow: u32,
-    /// The end.
-    pub end: String,
-    /// How many rows.
-    pub rows: u64,
+    /// Its boot; null when only the manifest tells of it.
+    #[serde(default)]
+    pub boot: Option<String>,
+    /// First and last sequence number in that boot; null when they never had one.
+    #[serde(default)]
+    pub seq: Option<[u64; 2]>,
+    /// The flow; null when it is not known.
+    pub flow: Option<u32>,
+    /// The end; null when it is not known.
+    pub end: Option<String>,
+    /// How many rows; null when it is not known.
+    pub rows: Option<u64>,
     /// Start of the hole from T0, s; null when it is not known.
     pub from_s: Option<f64>,
     /// End of the hole from T0, s; null when it is not known.

@@ -1,5 +1,6 @@
 //! What the analysis is given: facts from the store, gathered per flow.
 
+use weir_common::id::{AgentName, BootId, FlowId};
 use weir_common::record::{Counters, End, Flags, FlowClosed, Record};
 
 /// Everything known of one flow after a run.
@@ -78,6 +79,25 @@ impl EndEvidence {
             None => None,
         }
     }
+}
+
+/// Records that an agent said it cannot deliver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportedGap {
+    /// The agent.
+    pub agent: AgentName,
+    /// Its boot.
+    pub boot: BootId,
+    /// First and last sequence number; `None` for a record that never had one.
+    pub seq: Option<(u64, u64)>,
+    /// The flow and the end, if they are known.
+    pub flow: Option<(FlowId, End)>,
+    /// Start from T0, ns.
+    pub from_ns: Option<u64>,
+    /// Latest end from T0, ns.
+    pub to_ns: Option<u64>,
+    /// Why.
+    pub why: String,
 }
 
 /// Why a flow could not start.

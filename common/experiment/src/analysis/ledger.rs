@@ -2,22 +2,24 @@
 
 use weir_common::record::End;
 
-use super::document::{Gap, Ledger, Unclosed};
-use super::evidence::FlowEvidence;
+use super::document::{Gap, Ledger, Reason, Unclosed};
+use super::evidence::{FlowEvidence, ReportedGap};
 use crate::plan::{Plan, PlannedFlow};
 
 /// Balances the ledger. A flow that was never started owes nothing; an end
-/// without a manifest owes its planned rows.
+/// without a manifest owes its planned rows. What agents said is missing comes
+/// first: it is exact.
 pub(super) fn balance<'a>(
     plan: &Plan,
     started: bool,
+    reported: &[ReportedGap],
     seen: impl Fn(&PlannedFlow) -> &'a FlowEvidence,
 ) -> Ledger {
     let mut ledger = Ledger {
         expected: 0,
         stored: 0,
         coalesced: 0,
-        gaps: Vec::new(),
+        gaps: reported.iter().map(listed).collect(),
         unclosed: Vec::new(),
     };
     for flow in &plan.flows {
@@ -59,9 +61,11 @@ pub(super) fn balance<'a>(
                 let tail = (last_ns < end_ns).then_some((last_ns, end_ns));
                 ledger.gaps.push(Gap {
                     agent: agent.to_string(),
-                    flow: flow.id.0,
-                    end: end.as_str().into(),
-                    rows: named - side.rows,
+                    boot: None,
+                    seq: None,
+                    flow: Some(flow.id.0),
+                    end: Some(end.as_str().into()),
+                    rows: Some(named - side.rows),
                     from_s: tail.map(|(from_ns, _)| from_ns as f64 / 1e9),
                     to_s: tail.map(|(_, to_ns)| to_ns as f64 / 1e9),
                     why: "rows named by the manifest are not stored".into(),
@@ -70,4 +74,35 @@ pub(super) fn balance<'a>(
         }
     }
     ledger
+}
+
+fn listed(gap: &ReportedGap) -> Gap {
+    Gap {
+        agent: gap.agent.to_string(),
+        boot: Some(gap.boot.to_string()),
+        seq: gap.seq.map(|(first, last)| [first, last]),
+        flow: gap.flow.map(|(flow, _)| flow.0),
+        end: gap.flow.map(|(_, end)| end.as_str().into()),
+        rows: gap
+            .seq
+            .map(|(first, last)| last.saturating_sub(first).saturating_add(1)),
+        from_s: gap.from_ns.map(|ns| ns as f64 / 1e9),
+        to_s: gap.to_ns.map(|ns| ns as f64 / 1e9),
+        why: gap.why.clone(),
+    }
+}
+
+/// Why a run is not whole though each of its flows may be: records that belong
+/// to nobody knows which flow.
+pub(super) fn unplaced(reported: &[ReportedGap]) -> Vec<Reason> {
+    let unplaced = reported.iter().filter(|gap| gap.flow.is_none());
+    let text = |gap: &ReportedGap| {
+        let seq = gap.seq.map_or_else(String::new, |(first, last)| {
+            format!(" {first} to {last} of boot {}", gap.boot)
+        });
+        format!("records{seq} of {} are missing: {}", gap.agent, gap.why)
+    };
+    unplaced
+        .map(|gap| Reason::of_run("gap", text(gap)))
+        .collect()
 }

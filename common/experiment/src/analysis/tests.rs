@@ -10,8 +10,9 @@ mod validity;
 
 use serde_json::json;
 use weir_common::campaign::file;
+use weir_common::id::BootId;
 use weir_common::label::Labels;
-use weir_common::record::{Counters, DataPath, FlowClosed, Window};
+use weir_common::record::{Counters, DataPath, FlowClosed, GapCause, Window};
 use weir_common::stats::Histogram;
 
 use super::*;
@@ -81,6 +82,7 @@ struct Case {
     plan: Plan,
     evidence: BTreeMap<FlowId, FlowEvidence>,
     surroundings: Surroundings,
+    gaps: Vec<ReportedGap>,
     t0_unix_ns: Option<i64>,
     reasons: Vec<Reason>,
 }
@@ -99,6 +101,7 @@ impl Case {
             surroundings: Surroundings::new(&plan),
             plan,
             evidence,
+            gaps: Vec::new(),
             t0_unix_ns: Some(T0),
             reasons: Vec::new(),
         }
@@ -122,6 +125,7 @@ impl Case {
             t0_unix_ns: self.t0_unix_ns,
             evidence: &self.evidence,
             surroundings: &self.surroundings,
+            gaps: &self.gaps,
             reasons: self.reasons.clone(),
             warnings: Vec::new(),
             provenance: json!({}),

@@ -7,6 +7,7 @@ use weir_common::id::{AgentName, BootId, FlowId, RunId};
 use weir_common::record::{End, Entry, MoreColumns, Record, Source};
 
 use super::column::{int, opt, storage};
+use super::gap::put_gap;
 use super::observation::{put_kernel, put_link, put_observed};
 use super::side::{put_delay, put_manifest, put_more, put_tcp};
 use super::writer::Db;
@@ -109,7 +110,7 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
     let acked_seq = acked + fresh.len() as u64;
     let mut dropped = 0;
     let mut stored = Vec::with_capacity(fresh.len());
-    for (entry, place) in fresh.into_iter().zip(places) {
+    for ((seq, entry), place) in (expected..).zip(fresh).zip(places) {
         match (&entry, place) {
             (_, Place::Drop) => {
                 dropped += 1;
@@ -125,6 +126,13 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
             (Entry::Kernel(row), _) => put_kernel(&db.conn, row),
             (Entry::Observed(observed), _) => {
                 put_observed(&db.conn, &batch.agent, batch.boot, observed)
+            }
+            (Entry::Gap(gap), place) => {
+                let flow = match place {
+                    Place::Flow { flow, .. } => Some(flow),
+                    Place::Run | Place::Drop => None,
+                };
+                put_gap(&db.conn, (&batch.agent, batch.boot, seq), flow, gap)
             }
             (Entry::Record(_) | Entry::Closed(_), Place::Run) => {
                 unreachable!("rows and manifests are placed by their flow")
@@ -160,6 +168,7 @@ fn place(db: &mut Db, agent: &AgentName, seq: u64, entry: &Entry) -> Result<Plac
     let of_flow = match entry {
         Entry::Record(record) => Some((record.flow, record.end)),
         Entry::Closed(closed) => Some((closed.flow, closed.end)),
+        Entry::Gap(gap) => gap.flow,
         Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) => None,
     };
     let refuse = |field: &str, problem| StoreError::Entry {

@@ -278,16 +278,16 @@ CREATE TABLE outages (
 ) STRICT;
 CREATE INDEX outages_flow ON outages (flow);
 
--- Null until built: filled when an agent's spool on disk names records that it had to give up.
+-- Records that an agent could not deliver: damaged on its disk, or never made because it ended.
 CREATE TABLE gaps (
     gap             INTEGER PRIMARY KEY,
     run             INTEGER NOT NULL,
     agent           TEXT NOT NULL,
     boot            TEXT NOT NULL,
-    first_seq       INTEGER,
+    first_seq       INTEGER,          -- null = the record never had a number
     last_seq        INTEGER,
-    flow            INTEGER,          -- flows.flow
-    end             TEXT,
+    flow            INTEGER,          -- flows.flow; null = not known
+    end             TEXT,             -- tx, rx
     from_ns         INTEGER,
     to_ns           INTEGER,
     why             TEXT NOT NULL

@@ -242,6 +242,18 @@ fn absurd_records_are_refused_by_field() {
             .field,
         "item"
     );
+    let gap = pb::Gap {
+        run: 1,
+        ..pb::Gap::default()
+    };
+    let refused = |gap| {
+        let item = Some(pb::entry::Item::Gap(gap));
+        let entry = Entry::try_from(pb::Entry { item });
+        entry.expect_err("refused").field
+    };
+    assert_eq!(refused(gap), "gap.cause");
+    let flow = Some(1);
+    assert_eq!(refused(pb::Gap { flow, ..gap }), "gap.end");
 }
 
 #[test]

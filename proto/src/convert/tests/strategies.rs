@@ -14,7 +14,7 @@ use weir_common::observation::{
 };
 use weir_common::record::{
     Counters, DataPath, DelayColumns, DscpSet, End, Ending, Entry, Flags, FlowClosed, FlowOutage,
-    MoreColumns, Outages, PeerTotals, Record, Source, TcpColumns, Window,
+    Gap, GapCause, MoreColumns, Outages, PeerTotals, Record, Source, TcpColumns, Window,
 };
 use weir_common::stats::{Histogram, Lengths};
 use weir_common::traffic::{Law, SizeLaw, Trace, TraceOf};
@@ -651,11 +651,29 @@ prop_compose! {
     }
 }
 
-/// What an observation is made of.
+prop_compose! {
+    fn gap()(
+        run in 1u32..,
+        flow in of((1u32.., an_end())),
+        (from_ns, to_ns) in (of(counted()), of(counted())),
+        cause in prop_oneof![Just(GapCause::Damaged), Just(GapCause::Ended)],
+    ) -> Gap {
+        Gap {
+            run: RunId(run),
+            flow: flow.map(|(flow, end)| (FlowId(flow), end)),
+            from_ns,
+            to_ns,
+            cause,
+        }
+    }
+}
+
+/// What an observation is made of, and what is missing.
 pub(super) fn observation() -> impl Strategy<Value = Entry> {
     prop_oneof![
         link_row().prop_map(|row| Entry::Link(Box::new(row))),
         kernel_row().prop_map(|row| Entry::Kernel(Box::new(row))),
         observed().prop_map(|observed| Entry::Observed(Box::new(observed))),
+        gap().prop_map(|gap| Entry::Gap(Box::new(gap))),
     ]
 }

@@ -63,8 +63,8 @@ fn missing_rows_are_a_gap() {
     assert_eq!((tail.ledger.expected, tail.ledger.stored), (20, 17));
     let gap = &tail.ledger.gaps[0];
     assert_eq!(
-        (gap.agent.as_str(), gap.end.as_str(), gap.rows),
-        ("b", "rx", 3)
+        (gap.agent.as_str(), gap.end.as_deref(), gap.rows),
+        ("b", Some("rx"), Some(3))
     );
     assert_eq!((gap.from_s, gap.to_s), (Some(7.0), Some(10.0)));
     let within = Case::with(UDP, |flow| flow.rx.rows = 7);
@@ -73,6 +73,55 @@ fn missing_rows_are_a_gap() {
         (gap.from_s, gap.to_s),
         (None, None),
         "somewhere between the others"
+    );
+}
+
+#[test]
+fn what_an_agent_says_is_missing_is_listed_exactly() {
+    let mut case = Case::new(UDP);
+    let damaged = ReportedGap {
+        agent: "b".parse().unwrap(),
+        boot: BootId([7; 16]),
+        seq: Some((11, 14)),
+        flow: None,
+        from_ns: None,
+        to_ns: None,
+        why: GapCause::Damaged.as_str().into(),
+    };
+    case.gaps = vec![
+        damaged.clone(),
+        ReportedGap {
+            seq: None,
+            flow: Some((FlowId(1), End::Rx)),
+            from_ns: Some(4_000_000_000),
+            to_ns: Some(5_000_000_000),
+            why: GapCause::Ended.as_str().into(),
+            ..damaged
+        },
+    ];
+    let result = case.result();
+    let [range, interval] = &result.ledger.gaps[..] else {
+        panic!("{:?}", result.ledger.gaps);
+    };
+    let boot = "07".repeat(16);
+    assert_eq!(
+        (range.boot.as_ref(), range.seq),
+        (Some(&boot), Some([11, 14]))
+    );
+    assert_eq!((range.flow, range.rows), (None, Some(4)));
+    assert_eq!(
+        (interval.flow, interval.end.as_deref()),
+        (Some(1), Some("rx"))
+    );
+    assert_eq!((interval.from_s, interval.to_s), (Some(4.0), Some(5.0)));
+    assert_eq!((interval.seq, interval.rows), (None, None));
+    // Every flow has its rows, and yet something is missing.
+    assert_eq!(result.verdict, Verdict::Partial);
+    assert_eq!(codes(&result.reasons), ["gap"]);
+    assert!(
+        result.reasons[0].text.contains("11 to 14"),
+        "{:?}",
+        result.reasons
     );
 }
 

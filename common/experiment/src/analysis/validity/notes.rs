@@ -61,6 +61,9 @@ fn describe(code: &str) -> &str {
         "drain-expired" => {
             "what was written did not arrive in the time to drain: the connection was reset"
         }
+        "spool-degraded" => {
+            "the agent's disk took no records at the end of the flow: they would have been lost with the agent"
+        }
         "late-start" => "the start order came after T0",
         "drops-estimated" => "socket drops count bundles here: the receiver's loss is an estimate",
         "no-final-count" => {

@@ -82,10 +82,15 @@ fn ledger(document: &ResultDocument) -> Vec<String> {
             _ => String::new(),
         };
         let (agent, why) = (printable(&gap.agent), printable(&gap.why));
-        format!(
-            "missing: {} rows of flow {} {} at {agent}{when}: {why}",
-            gap.rows, gap.flow, gap.end
-        )
+        let what = match gap.rows {
+            Some(rows) => format!("{rows} rows"),
+            None => "an interval".to_owned(),
+        };
+        let of = match (gap.flow, &gap.end) {
+            (Some(flow), Some(end)) => format!(" of flow {flow} {}", printable(end)),
+            _ => String::new(),
+        };
+        format!("missing: {what}{of} at {agent}{when}: {why}")
     });
     let unclosed = document.ledger.unclosed.iter().map(|end| {
         format!(
