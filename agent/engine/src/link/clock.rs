@@ -147,3 +147,127 @@ impl FlowLink {
         expired
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use weir_wire::link::LinkDecoder;
+
+    use super::*;
+    use crate::socket::{DirectProvider, SocketProvider, StreamRequest, TcpConnection, TcpOptions};
+
+    /// Longer than a survey may take.
+    const LATER_NS: u64 = 10_000_000_000;
+
+    /// A link, and the peer's end of its connection.
+    fn link() -> (FlowLink, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let remote = listener.local_addr().unwrap();
+        let request = StreamRequest {
+            remote,
+            local: None,
+            interface: None,
+        };
+        let fd = DirectProvider.tcp_stream(&request).unwrap();
+        let mut connecting = TcpConnection::begin(fd, remote, &TcpOptions::default()).unwrap();
+        let (peer, _) = listener.accept().unwrap();
+        loop {
+            match connecting.finish().unwrap() {
+                Ok(connection) => return (FlowLink::new(connection), peer),
+                Err(again) => connecting = again,
+            }
+        }
+    }
+
+    /// The next message at the peer's end.
+    fn next(peer: &mut TcpStream, decoder: &mut LinkDecoder) -> LinkMessage {
+        loop {
+            if let Some(message) = decoder.next_message().unwrap() {
+                return message;
+            }
+            let mut byte = [0];
+            assert_eq!(peer.read(&mut byte).unwrap(), 1, "the link ended");
+            decoder.push(&byte);
+        }
+    }
+
+    fn is_silent(peer: &TcpStream) -> bool {
+        peer.set_nonblocking(true).unwrap();
+        let silent = peer.peek(&mut [0]).is_err();
+        peer.set_nonblocking(false).unwrap();
+        silent
+    }
+
+    #[test]
+    fn sessions_share_a_survey_and_its_estimate() {
+        let (link, mut peer) = link();
+        let mut decoder = LinkDecoder::new();
+        let first = link.ask_clock(0, 1_000);
+        let second = link.ask_clock(500, 1_100);
+        assert_eq!(link.finding(first), Finding::Waits);
+        let mut now_ns = 1_000;
+        loop {
+            let LinkMessage::ClockQuestion { asked_ns } = next(&mut peer, &mut decoder) else {
+                panic!("no question");
+            };
+            now_ns += 100;
+            let answer = ClockAnswer {
+                asked_ns,
+                heard_ns: asked_ns + 7_050,
+                answered_ns: asked_ns + 7_050,
+            };
+            assert!(is_silent(&peer), "one question at a time");
+            if link.clock_answered(&answer, now_ns) {
+                break;
+            }
+        }
+        for inquiry in [first, second, link.ask_clock(1_000, now_ns)] {
+            let Finding::Found(offset) = link.finding(inquiry) else {
+                panic!("{inquiry:?}: {:?}", link.finding(inquiry));
+            };
+            assert_eq!((offset.ahead_ns, offset.bound_ns), (7_000, 50));
+        }
+        assert!(is_silent(&peer), "a fresh estimate is not asked for again");
+        let fresher = link.ask_clock(now_ns + 1, now_ns + 1);
+        assert_eq!(link.finding(fresher), Finding::Waits);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_answer_is_not_waited_for() {
+        let (link, _peer) = link();
+        let inquiry = link.ask_clock(0, 1_000);
+        let until_ns = link.survey_until_ns().unwrap();
+        assert!(!link.expire_survey(until_ns - 1));
+        assert_eq!(link.finding(inquiry), Finding::Waits);
+        assert!(link.expire_survey(until_ns));
+        assert_eq!(link.finding(inquiry), Finding::Nothing);
+        assert_eq!(link.survey_until_ns(), None);
+        let stray = ClockAnswer {
+            asked_ns: 1_000,
+            heard_ns: 5,
+            answered_ns: 5,
+        };
+        assert!(!link.clock_answered(&stray, until_ns + 1), "too late");
+        assert_eq!(link.finding(inquiry), Finding::Nothing);
+        let again = link.ask_clock(LATER_NS, LATER_NS);
+        assert_eq!(link.finding(again), Finding::Waits, "another survey");
+    }
+
+    #[test]
+    fn questions_of_a_peer_that_reads_nothing_go_unanswered_in_the_end() {
+        let (link, _peer) = link();
+        let mut rounds = 0_u32;
+        while !link.is_full() {
+            for _ in 0..1_000 {
+                link.answer_clock(1, 2, || 3);
+            }
+            rounds += 1;
+            assert!(rounds < 100_000, "the queue never fills");
+        }
+        let waits = link.lock().bytes.len();
+        link.answer_clock(1, 2, || 3);
+        assert_eq!(link.lock().bytes.len(), waits);
+    }
+}
