@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tonic::{Status, Streaming};
 use weir_common::assignment::{Desired, Snapshot};
 use weir_common::id::{RunId, SessionId};
@@ -30,6 +31,10 @@ const HELLO_WAIT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(15);
 /// Snapshots whose answer is awaited; older ones are superseded anyway.
 const UNANSWERED: usize = 64;
+/// How long an agent's answer holds back the next snapshot. Each is the whole of what
+/// is wanted: what changes while an agent writes one to its disk goes into the next,
+/// and neither side holds a queue of them.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a control stream works with.
 #[derive(Debug, Clone)]
@@ -137,9 +142,11 @@ impl Control {
     ) -> Result<(), Status> {
         let mut sent: Option<Wanted> = None;
         let mut unanswered: BTreeMap<u64, Wanted> = BTreeMap::new();
+        let mut sent_at = Instant::now();
         session.wanted.mark_changed();
         loop {
-            match self.wake(session, inbound).await? {
+            let next = (!unanswered.is_empty()).then(|| sent_at + ANSWER_PATIENCE);
+            match self.wake(session, inbound, next).await? {
                 Wake::Message(message) => {
                     if !self
                         .registry
@@ -155,6 +162,7 @@ impl Control {
                         continue;
                     }
                     let version = self.snapshot(session, &wanted, outbound).await?;
+                    sent_at = Instant::now();
                     unanswered.insert(version, Arc::clone(&wanted));
                     if unanswered.len() > UNANSWERED {
                         unanswered.pop_first();
@@ -170,19 +178,25 @@ impl Control {
         }
     }
 
-    /// Waits for whatever comes first.
+    /// Waits for whatever comes first; for what is wanted not before `next`.
     async fn wake(
         &self,
         session: &mut Session,
         inbound: &mut Streaming<ControlRequest>,
+        next: Option<Instant>,
     ) -> Result<Wake, Status> {
+        let wanted = &mut session.wanted;
+        let changed = async {
+            if let Some(next) = next {
+                tokio::time::sleep_until(next).await;
+            }
+            let changed = wanted.changed().await;
+            changed.map(|()| Arc::clone(&wanted.borrow_and_update()))
+        };
         tokio::select! {
             biased;
             () = session.superseded.cancelled() => Ok(Wake::Superseded),
-            changed = session.wanted.changed() => Ok(match changed {
-                Ok(()) => Wake::Wanted(Arc::clone(&session.wanted.borrow_and_update())),
-                Err(_) => Wake::Ended,
-            }),
+            changed = changed => Ok(changed.map_or(Wake::Ended, Wake::Wanted)),
             message = inbound.message() => match message {
                 Ok(Some(ControlRequest { message: Some(message) })) => {
                     Ok(Wake::Message(Box::new(message)))
