@@ -275,17 +275,7 @@ fn facts(agent: &AgentView) -> AgentFacts {
     let mut mtu = None;
     let mut qdiscs = Vec::new();
     let mut buckets = Vec::new();
-    for interface in inventory
-        .interfaces
-        .iter()
-        .filter(|interface| interface.state != "down")
-    {
-        let usable: Vec<IpAddr> = interface
-            .addresses
-            .iter()
-            .filter_map(|address| address.split('/').next()?.parse().ok())
-            .filter(|address| !is_link_local(address))
-            .collect();
+    for (interface, usable) in in_use(&inventory.interfaces) {
         // Only where traffic can go: ports of a bridge or idle tunnels limit nothing.
         if interface.mtu > 0 && usable.iter().any(|address| !address.is_loopback()) {
             mtu = Some(mtu.map_or(interface.mtu, |least: u32| least.min(interface.mtu)));
@@ -314,6 +304,26 @@ fn facts(agent: &AgentView) -> AgentFacts {
         congestion_controls: inventory.congestion_controls.clone(),
         alive: agent.liveness == Liveness::Alive,
     }
+}
+
+/// The interfaces that are up, with their addresses; also those that are down when no
+/// other leads anywhere. A host that was cut off keeps its address: its flows fail by
+/// themselves, and the others of the run go on.
+fn in_use(interfaces: &[Interface]) -> Vec<(&Interface, Vec<IpAddr>)> {
+    let all = interfaces.iter().map(|interface| {
+        let parsed = interface
+            .addresses
+            .iter()
+            .filter_map(|address| address.split('/').next()?.parse().ok());
+        let usable = parsed.filter(|address| !is_link_local(address));
+        (interface, usable.collect::<Vec<IpAddr>>())
+    });
+    let (mut up, down): (Vec<_>, Vec<_>) = all.partition(|(each, _)| each.state != "down");
+    let leads_out = |(_, usable): &(_, Vec<IpAddr>)| usable.iter().any(|ip| !ip.is_loopback());
+    if !up.iter().any(leads_out) {
+        up.extend(down);
+    }
+    up
 }
 
 fn token_buckets(interface: &Interface) -> impl Iterator<Item = TokenBucket> {

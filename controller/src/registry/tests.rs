@@ -279,3 +279,23 @@ fn interfaces_of_the_newest_session_are_taken() {
     assert_eq!(facts.buckets[0].burst_bytes, 1_000);
     assert_eq!(facts.addresses.len(), 1);
 }
+
+#[test]
+fn a_host_that_was_cut_off_keeps_its_address() {
+    let registry = Registry::default();
+    registry.admit(plain("a"), 1, 0);
+    let addresses = |state: [&str; 2]| {
+        let loopback = interface("lo", &["127.0.0.1/8"], 65_536, "unknown");
+        let eth0 = interface("eth0", &["10.150.0.71/24"], 1_500, state[0]);
+        let eth1 = interface("eth1", &["10.9.0.1/24"], 1_400, state[1]);
+        registry.interfaces(&name("a"), 1, vec![loopback, eth0, eth1]);
+        let facts = registry.facts(0).remove(0);
+        let texts = facts.addresses.iter().map(ToString::to_string);
+        texts.collect::<Vec<_>>()
+    };
+    assert_eq!(addresses(["up", "down"]), ["10.150.0.71", "127.0.0.1"]);
+    assert_eq!(
+        addresses(["down", "down"]),
+        ["10.150.0.71", "10.9.0.1", "127.0.0.1"]
+    );
+}
