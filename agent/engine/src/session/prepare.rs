@@ -31,9 +31,11 @@ const WAITING_SEND_BUFFER: u64 = 16 << 10;
 /// receiver at 180,000 packets a second.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// Receive buffer of a UDP receiver of bundles, bytes (the kernel doubles it): as
-/// long a bridge at 70 Gbit/s. It is memory only while the receiver is behind.
-const BUNDLES_RECEIVE_BUFFER: usize = 64 << 20;
+/// Receive buffer of a UDP receiver of bundles, bytes (the kernel doubles it): bridges
+/// 40 ms at 55 Gbit/s, the longest that a kernel thread was seen to take the receiver's
+/// core for (docs/performance.md). It is memory only while the receiver is behind, and
+/// net.ipv4.udp_mem bounds it on small hosts.
+const BUNDLES_RECEIVE_BUFFER: usize = 128 << 20;
 
 impl Session {
     /// Refuses to go on when the run or the session was given up, or T0 has come.
