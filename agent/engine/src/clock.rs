@@ -40,16 +40,6 @@ impl MonotonicClock {
         self.namespace_offset_ns
     }
 
-    /// Sleeps until the host's monotonic clock reads `deadline_ns`
-    /// (`clock_nanosleep` with an absolute time, so a late start of the call does
-    /// not make the wake-up later). Returns at once when the instant is past.
-    ///
-    /// Nothing interrupts it: a wait that must end on a stop goes through
-    /// [`wait_until`](crate::socket::wait_until).
-    pub fn sleep_until(&self, deadline_ns: u64) {
-        socket::sleep_until_monotonic(deadline_ns.saturating_add_signed(self.namespace_offset_ns));
-    }
-
     /// Reads how far the realtime clock is ahead of this one: the closest of three
     /// bracketed readings, so that a pre-emption between two reads does not count.
     pub fn realtime_offset(&self) -> RealtimeOffset {
@@ -133,15 +123,6 @@ mod tests {
         let shifted = MonotonicClock::with_namespace_offset(-1_000_000_000);
         let (before, inside, after) = (host.now_ns(), shifted.now_ns(), host.now_ns());
         assert!((before..=after).contains(&(inside - 1_000_000_000)));
-    }
-
-    #[test]
-    fn sleep_ends_after_its_deadline() {
-        let clock = MonotonicClock::with_namespace_offset(0);
-        let deadline = clock.now_ns() + 2_000_000;
-        clock.sleep_until(deadline);
-        assert!(clock.now_ns() >= deadline);
-        clock.sleep_until(deadline); // past: returns at once
     }
 
     #[test]

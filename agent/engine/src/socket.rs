@@ -11,7 +11,7 @@
 //!   them (GRO).
 //! - [`TcpConnection`], [`TcpListener`], [`TcpInfo`]; [`PatternWriter`]: filling a
 //!   connection without copying where the kernel can.
-//! - [`poll`], [`Waker`], [`wait_until`]: waiting, and ending a wait. [`Epoll`],
+//! - [`poll`], [`Waker`]: waiting, and ending a wait. [`Epoll`],
 //!   [`Bell`]: the same for many sockets on one thread.
 //! - [`SocketProvider`]: where sockets come from, so that a privileged helper can
 //!   hand them in.
@@ -42,7 +42,7 @@ pub use self::buffer::BufferSize;
 pub use self::epoll::{Bell, Epoll, Interest, Tokens};
 pub use self::error::SocketError;
 pub use self::pattern::{PATTERN_BYTES, WRITE_BYTES, mismatches};
-pub use self::poll::{PollFd, Waker, Woke, poll, wait_until};
+pub use self::poll::{PollFd, Waker, Woke, poll};
 pub use self::probe::{BundleSupport, bundle_support, congestion_controls};
 pub use self::provider::{
     DirectProvider, ListenRequest, SocketProvider, StreamRequest, UdpRequest,

@@ -30,7 +30,7 @@ fn poll_until(clock: &dyn Clock, stop: &Waker, deadline_ns: u64) -> Woke {
             return Woke::Deadline;
         }
         let mut fds = [PollFd::readable(stop)];
-        let timeout = Duration::from_nanos(left_ns - PRECISE_NS / 2);
+        let timeout = short_of(Duration::from_nanos(left_ns - PRECISE_NS / 2));
         // A poll of one open descriptor fails only for want of memory; then the
         // loop asks again.
         if poll(&mut fds, Some(timeout)).unwrap_or(0) > 0 {
@@ -38,6 +38,17 @@ fn poll_until(clock: &dyn Clock, stop: &Waker, deadline_ns: u64) -> Woke {
         }
     }
 }
+
+/// What to ask of a wait that must not end later than in `left`; what is then left is
+/// waited for again. Linux lets ppoll and epoll_wait end a thousandth of their timeout
+/// late, or five for a thread with a nice value (`select_estimate_accuracy` in its
+/// fs/select.c): the phases at the end of a long campaign would begin 100 ms late.
+pub(crate) fn short_of(left: Duration) -> Duration {
+    if left < LONG { left } else { left / 100 * 99 }
+}
+
+/// From here on the kernel's thousandth is more than it takes to wake up.
+const LONG: Duration = Duration::from_millis(50);
 
 /// Sleeps and spins until `clock` reads `deadline_ns`, as `early` says; nothing
 /// ends it before.
@@ -126,4 +137,62 @@ pub(crate) fn realtime_offset(clock: &dyn Clock) -> RealtimeOffset {
         }
     }
     best.expect("the loop ran at least once")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::MonotonicClock;
+    use crate::pacer::Precision;
+
+    fn early() -> EarlyWake {
+        EarlyWake::new(Precision::Sleep)
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_or_its_waker() {
+        let clock = MonotonicClock::with_namespace_offset(0);
+        let waker = Waker::new().unwrap();
+        let deadline_ns = clock.now_ns() + 10_000_000;
+        let woke = wait_until(&clock, &waker, deadline_ns, &mut early());
+        assert_eq!(woke, Woke::Deadline);
+        assert!(clock.now_ns() >= deadline_ns);
+        assert!(!waker.is_woken());
+
+        let waiting = thread::spawn({
+            let waker = waker.clone();
+            move || {
+                wait_until(
+                    &clock,
+                    &waker,
+                    clock.now_ns() + 3_600_000_000_000,
+                    &mut early(),
+                )
+            }
+        });
+        waker.wake();
+        assert_eq!(waiting.join().unwrap(), Woke::Stopped);
+    }
+
+    proptest! {
+        /// A kernel that ends each wait as late as it may.
+        #[test]
+        fn long_waits_end_no_later_than_short_ones(
+            left_ns in 0_u64..86_400_000_000_000, slack in 0_u64..=5,
+        ) {
+            let (mut left_ns, mut waits) = (left_ns as i64, 0);
+            while left_ns > 0 {
+                let timeout_ns = short_of(Duration::from_nanos(left_ns as u64)).as_nanos() as u64;
+                let late_ns = (timeout_ns * slack / 1_000).min(100_000_000);
+                left_ns -= (timeout_ns + late_ns) as i64;
+                waits += 1;
+            }
+            prop_assert!(left_ns > -(LONG.as_nanos() as i64 / 200), "late by {} ns", -left_ns);
+            prop_assert!(waits < 20, "{waits} waits");
+        }
+    }
 }

@@ -25,6 +25,7 @@ use crate::run::spawn;
 use crate::socket::{
     Bell, Epoll, Interest, SocketError, Tokens, set_timer_slack_ns, thread_cpu_ns,
 };
+use crate::wait::short_of;
 
 /// Something that a worker drives: a stream, or whatever else waits for sockets and
 /// instants without a thread of its own.
@@ -293,7 +294,8 @@ impl Worker {
         }
         let until_ns = self.agenda.quiet_until_ns()?;
         let now_ns = self.clock.now_ns();
-        Some(Duration::from_nanos(until_ns.saturating_sub(now_ns)))
+        let left = Duration::from_nanos(until_ns.saturating_sub(now_ns));
+        Some(short_of(left))
     }
 
     /// Whether the worker goes on.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::error::{Describe, SocketError};
 use super::sys;
-use crate::clock::{Clock, MonotonicClock};
 
 /// One descriptor to wait for. It borrows the descriptor, so that what is polled
 /// is open.
@@ -113,7 +112,7 @@ impl AsFd for Waker {
     }
 }
 
-/// How [`wait_until`] ended.
+/// How a wait for an instant ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woke {
     /// The instant came.
@@ -121,33 +120,3 @@ pub enum Woke {
     /// The waker was woken.
     Stopped,
 }
-
-/// Waits until the host's monotonic clock reads `deadline_ns`, or `waker` is woken.
-///
-/// Long waits poll the waker; the last [`PRECISE_NS`] sleep to the absolute
-/// instant, where a stop is noticed only at the end.
-pub fn wait_until(
-    clock: &MonotonicClock,
-    waker: &Waker,
-    deadline_ns: u64,
-) -> Result<Woke, SocketError> {
-    loop {
-        let left_ns = deadline_ns.saturating_sub(clock.now_ns());
-        if left_ns <= PRECISE_NS {
-            clock.sleep_until(deadline_ns);
-            return Ok(Woke::Deadline);
-        }
-        let mut fds = [PollFd::readable(waker)];
-        if poll(
-            &mut fds,
-            Some(Duration::from_nanos(left_ns - PRECISE_NS / 2)),
-        )? > 0
-        {
-            return Ok(Woke::Stopped);
-        }
-    }
-}
-
-/// A paced flow above 500 packets a second sleeps with one system call per packet;
-/// 2 ms is also more than a wake-up of `ppoll` is ordinarily late.
-const PRECISE_NS: u64 = 2_000_000;

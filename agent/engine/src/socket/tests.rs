@@ -498,24 +498,3 @@ fn a_connect_can_be_stopped() {
     waker.wake();
     assert_eq!(dialling.join().unwrap(), io::ErrorKind::Interrupted);
 }
-
-#[test]
-fn a_wait_ends_at_its_deadline_or_its_waker() {
-    let clock = MonotonicClock::with_namespace_offset(0);
-    let waker = Waker::new().unwrap();
-    let deadline_ns = clock.now_ns() + 10_000_000;
-    assert_eq!(
-        wait_until(&clock, &waker, deadline_ns).unwrap(),
-        Woke::Deadline
-    );
-    assert!(clock.now_ns() >= deadline_ns);
-    assert!(!waker.is_woken());
-
-    let waiting = thread::spawn({
-        let waker = waker.clone();
-        move || wait_until(&clock, &waker, clock.now_ns() + 3_600_000_000_000).unwrap()
-    });
-    waker.wake();
-    assert_eq!(waiting.join().unwrap(), Woke::Stopped);
-    assert!(waker.is_woken());
-}
