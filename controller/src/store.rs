@@ -28,6 +28,7 @@ use std::sync::mpsc;
 use weir_common::assignment::StartAt;
 use weir_common::id::{AgentName, BootId, RunId};
 use weir_common::observation::KernelRow;
+use weir_experiment::analysis::ReportedGap;
 
 pub use agent::{AgentHello, AgentRow};
 pub use error::{Fault, StoreError};
@@ -35,8 +36,8 @@ pub use flow::{
     AssignmentRow, AssignmentState, FlowRow, Party, PhaseRow, RunPlan, SessionRow, SessionState,
 };
 pub use records::{
-    AgentLinkRow, AppendDone, Appended, Batch, GapRow, ManifestRow, ObservedRow, RecordQuery,
-    RowCount, StoredRecord, Streams,
+    AgentLinkRow, AppendDone, Appended, Batch, ManifestRow, ObservedRow, RecordQuery, RowCount,
+    StoredRecord, Streams,
 };
 pub use run::{CampaignText, NewRun, RunRef, RunRefError, RunRow, RunState, RunSummary};
 pub use sqlite::SqliteStore;
@@ -270,5 +271,5 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn observations(&self, run: RunId) -> Result<Vec<ObservedRow>, StoreError>;
 
     /// Records of a run that agents could not deliver, in the order in which they said so.
-    fn gaps(&self, run: RunId) -> Result<Vec<GapRow>, StoreError>;
+    fn gaps(&self, run: RunId) -> Result<Vec<ReportedGap>, StoreError>;
 }

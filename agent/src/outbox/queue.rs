@@ -20,6 +20,9 @@ pub(super) struct Segment {
     pub(super) first: u64,
     /// Sequence of its last entry.
     pub(super) last: u64,
+    /// The last sequence that its frames tell of, torn ones too: after a restart it may
+    /// be the only one that knows of it, and stays until that is delivered.
+    pub(super) tells: u64,
     /// Bytes.
     pub(super) bytes: u64,
 }
@@ -241,11 +244,12 @@ impl Queue {
         let bytes = write.at + write.bytes.len() as u64;
         match self.segments.back_mut() {
             Some(open) if open.first == write.segment => {
-                (open.last, open.bytes) = (write.last, bytes);
+                (open.last, open.tells, open.bytes) = (write.last, write.last, bytes);
             }
             _ => self.segments.push_back(Segment {
                 first: write.segment,
                 last: write.last,
+                tells: write.last,
                 bytes,
             }),
         }
@@ -262,7 +266,7 @@ impl Queue {
         let most = self.segments.len().saturating_sub(spare);
         let gone = self.segments.iter().take(most);
         let segments: Vec<u64> = gone
-            .take_while(|segment| segment.last <= self.acked)
+            .take_while(|segment| segment.tells <= self.acked)
             .map(|segment| segment.first)
             .collect();
         (!segments.is_empty()).then_some(Forget {

@@ -79,6 +79,7 @@ impl Recovery {
         self.found.segments.push(Segment {
             first,
             last,
+            tells: last,
             bytes: scan.end as u64,
         });
     }

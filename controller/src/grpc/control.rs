@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 use weir_common::assignment::{Desired, Snapshot};
@@ -185,18 +185,12 @@ impl Control {
         inbound: &mut Streaming<ControlRequest>,
         next: Option<Instant>,
     ) -> Result<Wake, Status> {
-        let wanted = &mut session.wanted;
-        let changed = async {
-            if let Some(next) = next {
-                tokio::time::sleep_until(next).await;
-            }
-            let changed = wanted.changed().await;
-            changed.map(|()| Arc::clone(&wanted.borrow_and_update()))
-        };
         tokio::select! {
             biased;
             () = session.superseded.cancelled() => Ok(Wake::Superseded),
-            changed = changed => Ok(changed.map_or(Wake::Ended, Wake::Wanted)),
+            wanted = changed(&mut session.wanted, next) => {
+                Ok(wanted.map_or(Wake::Ended, Wake::Wanted))
+            }
             message = inbound.message() => match message {
                 Ok(Some(ControlRequest { message: Some(message) })) => {
                     Ok(Wake::Message(Box::new(message)))
@@ -392,4 +386,44 @@ async fn send(outbound: &Outbound, message: control_response::Message) -> bool {
         }))
         .await
         .is_ok()
+}
+
+/// What is wanted, once it has changed, as it is not before `next`; `None` when nothing
+/// is any more. Cancel-safe.
+async fn changed(wanted: &mut watch::Receiver<Wanted>, next: Option<Instant>) -> Option<Wanted> {
+    if let Some(next) = next {
+        tokio::time::sleep_until(next).await;
+    }
+    wanted.changed().await.ok()?;
+    Some(Arc::clone(&wanted.borrow_and_update()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHILE: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn what_changes_while_an_answer_is_awaited_is_sent_as_one() {
+        let nothing: Wanted = Arc::new(Vec::new());
+        let (publish, mut wanted) = watch::channel(Arc::clone(&nothing));
+        let next = Instant::now() + WHILE;
+        publish.send_replace(Arc::new(Vec::new()));
+        let last: Wanted = Arc::new(Vec::new());
+        let later = async {
+            // The other waits by now.
+            tokio::task::yield_now().await;
+            publish.send_replace(Arc::clone(&last));
+        };
+        let (got, ()) = tokio::join!(changed(&mut wanted, Some(next)), later);
+        assert!(Instant::now() >= next);
+        assert!(Arc::ptr_eq(&got.expect("it changed"), &last));
+        assert!(!wanted.has_changed().expect("it may still change"));
+        // Answered: nothing is waited for.
+        publish.send_replace(nothing);
+        assert!(changed(&mut wanted, None).await.is_some());
+        drop(publish);
+        assert!(changed(&mut wanted, None).await.is_none());
+    }
 }

@@ -8,14 +8,12 @@ use weir_common::campaign::Campaign;
 use weir_common::id::{AgentName, FlowId, RunId};
 use weir_common::record::End;
 use weir_experiment::analysis::document::Reason;
-use weir_experiment::analysis::{
-    self, Failure, FlowEvidence, ReportedGap, ResultDocument, Surroundings,
-};
+use weir_experiment::analysis::{self, Failure, FlowEvidence, ResultDocument, Surroundings};
 use weir_experiment::plan::Plan;
 
 use super::floor;
 use super::provenance::Provenance;
-use crate::store::{GapRow, RecordQuery, RunRow, SessionState, Store, StoreError, Streams};
+use crate::store::{RecordQuery, RunRow, SessionState, Store, StoreError, Streams};
 
 /// What is known beside the store.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +35,7 @@ pub(super) fn result(
 ) -> Result<ResultDocument, StoreError> {
     let evidence = gather(store, row.run, plan, &beside.silences)?;
     let surroundings = surroundings(store, row.run, plan)?;
-    let gaps: Vec<_> = store.gaps(row.run)?.into_iter().map(reported).collect();
+    let gaps = store.gaps(row.run)?;
     let reasons = row
         .stop_reason
         .iter()
@@ -66,18 +64,6 @@ pub(super) fn result(
             &floor::of_pairs(floor::recent(store), plan),
         ),
     }))
-}
-
-fn reported(row: GapRow) -> ReportedGap {
-    ReportedGap {
-        agent: row.agent,
-        boot: row.boot,
-        seq: row.seq,
-        flow: row.flow,
-        from_ns: row.from_ns,
-        to_ns: row.to_ns,
-        why: row.why,
-    }
 }
 
 /// Reads what agents saw beside the flows.

@@ -1,6 +1,7 @@
 //! The one task that owns all runs: commands and events in, effects carried
 //! out in order. Blocking work (store, planner, analysis) leaves the task.
 
+mod command;
 mod ending;
 mod opening;
 mod restart;
@@ -9,94 +10,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use weir_common::assignment::StartAt;
 use weir_common::campaign::Campaign;
-use weir_common::id::{AgentName, FlowId, RunId, SessionId};
+use weir_common::id::{AgentName, RunId, SessionId};
 use weir_common::record::End;
-use weir_experiment::analysis::ResultDocument;
 use weir_experiment::analysis::document::Reason;
 use weir_experiment::plan::Plan;
 use weir_proto::controller::v1::{self as pb, watch_response};
 use weir_runtime::HostClock;
 
+pub use self::command::Sharing;
+pub(super) use self::command::{Command, Reply, Stored};
 use super::closing::Beside;
 use super::error::RunError;
 use super::machine::{Effect, Event, Machine, State};
-use super::news::{News, Watch};
+use super::news::News;
 use super::{AgentNews, progress};
 use crate::ingest::Ingest;
 use crate::registry::Registry;
-use crate::store::{CampaignText, SessionRow, SessionState, Store};
+use crate::store::{SessionRow, SessionState, Store};
 
 /// How often progress is told and silent agents are looked for.
 const BEAT: Duration = Duration::from_millis(500);
 /// Between committing T0 and T0: a round of messages, and 2 ms more per agent.
 const START_LEAD_NS: u64 = 300_000_000;
 const START_LEAD_PER_AGENT_NS: u64 = 2_000_000;
-
-/// What experimenters and agents ask of the director.
-#[derive(Debug)]
-pub(super) enum Command {
-    Plan {
-        source: CampaignText,
-        reply: Reply<Plan>,
-    },
-    Run {
-        source: CampaignText,
-        sharing: Sharing,
-        reply: Reply<RunId>,
-    },
-    Stop {
-        run: RunId,
-        reason: String,
-        reply: Reply<bool>,
-    },
-    Watch {
-        run: RunId,
-        reply: oneshot::Sender<Option<Watch>>,
-    },
-    Result {
-        run: RunId,
-        reply: Reply<ResultDocument>,
-    },
-    Busy {
-        reply: oneshot::Sender<BTreeMap<AgentName, Vec<RunId>>>,
-    },
-    Agent {
-        agent: AgentName,
-        news: AgentNews,
-    },
-    Stored {
-        awaited: Vec<(RunId, Stored)>,
-    },
-    Closed {
-        run: RunId,
-        result: Box<Result<ResultDocument, RunError>>,
-    },
-}
-
-/// What a run waits for and has got.
-#[derive(Debug)]
-pub(super) enum Stored {
-    /// The manifest of an end of a flow.
-    Manifest { flow: FlowId, end: End },
-    /// The end of an agent's observation.
-    Observed { agent: AgentName },
-}
-
-pub(super) type Reply<T> = oneshot::Sender<Result<T, RunError>>;
-
-/// What to do when another run uses the same kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
-    /// Refuse, with the other run's name.
-    Refuse,
-    /// Wait for it.
-    Queue,
-    /// Run beside it and warn in both.
-    Share,
-}
 
 /// A run that is not closed.
 #[derive(Debug)]

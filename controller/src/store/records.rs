@@ -86,25 +86,6 @@ pub struct ObservedRow {
     pub observed: Observed,
 }
 
-/// Records that an agent could not deliver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GapRow {
-    /// The agent.
-    pub agent: AgentName,
-    /// Its boot.
-    pub boot: BootId,
-    /// First and last sequence number; `None` for a record that never had one.
-    pub seq: Option<(u64, u64)>,
-    /// The flow and the end, if they are known.
-    pub flow: Option<(FlowId, End)>,
-    /// Start from T0, ns.
-    pub from_ns: Option<u64>,
-    /// Latest end from T0, ns.
-    pub to_ns: Option<u64>,
-    /// Why.
-    pub why: String,
-}
-
 /// Rows stored for one end of one flow, streams and sum rows together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowCount {

@@ -31,14 +31,15 @@ use rusqlite::Connection;
 use weir_common::assignment::StartAt;
 use weir_common::id::{AgentName, BootId, RunId};
 use weir_common::observation::KernelRow;
+use weir_experiment::analysis::ReportedGap;
 
 use self::column::storage;
 use self::sweep::Sweep;
 use self::writer::{Db, Job, Task, Writer};
 use super::{
     AgentHello, AgentLinkRow, AgentRow, AppendDone, AssignmentRow, AssignmentState, Batch, FlowRow,
-    GapRow, Identity, ManifestRow, NewRun, ObservedRow, PhaseRow, RecordQuery, RowCount, RunPlan,
-    RunRef, RunRow, RunState, RunSummary, SessionRow, Store, StoreError, StoredRecord,
+    Identity, ManifestRow, NewRun, ObservedRow, PhaseRow, RecordQuery, RowCount, RunPlan, RunRef,
+    RunRow, RunState, RunSummary, SessionRow, Store, StoreError, StoredRecord,
 };
 
 /// Idle read connections kept.
@@ -379,7 +380,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn gaps(&self, run: RunId) -> Result<Vec<GapRow>, StoreError> {
+    fn gaps(&self, run: RunId) -> Result<Vec<ReportedGap>, StoreError> {
         self.query("reading a run's gaps", |db| gap::gaps(db, run))
     }
 }

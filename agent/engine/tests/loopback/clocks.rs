@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use weir_common::assignment::{Rate, SocketTraffic, Transport};
+use weir_common::assignment::{Rate, SessionSpec, SocketTraffic, Transport};
 use weir_common::record::{FlowClosed, Record};
 use weir_engine::clock::{Clock, MonotonicClock};
 use weir_engine::engine::{Engine, EngineConfig};
@@ -47,12 +47,16 @@ impl Clock for Foreign {
 
 /// A run whose generators read `clock`, and call it `domain`.
 fn complete(clock: Foreign, domain: &str, sent: &SocketTraffic, length_ms: u64) -> Pair {
+    let session = session(1, sent.clone(), vec![segment(1, 0, length_ms, 0)]);
+    complete_session(clock, domain, session)
+}
+
+fn complete_session(clock: Foreign, domain: &str, session: SessionSpec) -> Pair {
     let sender = Engine::new(EngineConfig {
         clock: Arc::new(clock),
         clock_domain: domain.to_owned(),
         ..config(TestPolicy::default())
     });
-    let session = session(1, sent.clone(), vec![segment(1, 0, length_ms, 0)]);
     let pair = Pair::prepare_with(&sender, vec![session]);
     pair.tx.ready(1);
     pair.rx.ready(1);
@@ -143,20 +147,7 @@ fn a_clock_that_drifts_widens_the_bound() {
 fn the_end_that_listens_is_asked_as_well() {
     let mut dialled = session(1, paced(), vec![segment(1, 0, 500, 0)]);
     dialled.dials = false;
-    let clock = Foreign::new(3_000_000_000, 0);
-    let sender = Engine::new(EngineConfig {
-        clock: Arc::new(clock),
-        clock_domain: String::new(),
-        ..config(TestPolicy::default())
-    });
-    let pair = Pair::prepare_with(&sender, vec![dialled]);
-    pair.tx.ready(1);
-    pair.rx.ready(1);
-    let t0_ns = now_ns() + 100 * MS;
-    pair.tx_run.start(clock.read(t0_ns));
-    pair.rx_run.start(t0_ns);
-    pair.tx.finished();
-    pair.rx.finished();
+    let pair = complete_session(Foreign::new(3_000_000_000, 0), "", dialled);
     let (_, most_ns, bound_ns) = delay(&pair.rx.closed(1));
     assert!(bound_ns.is_some_and(|ns| ns > 0 && most_ns <= SLOW_NS + ns));
 }

@@ -1,68 +1,14 @@
 use super::*;
 use proptest::prelude::*;
 
+mod strategies;
+
+use strategies::message;
+
 fn encoded(message: &LinkMessage) -> Vec<u8> {
     let mut out = Vec::new();
     message.encode(&mut out).unwrap();
     out
-}
-
-fn cohort_span() -> impl Strategy<Value = CohortSpan> {
-    any::<(u8, u64, u64, u64)>().prop_map(|(cohort, first_seq, packets, bytes)| CohortSpan {
-        cohort,
-        first_seq,
-        packets,
-        bytes,
-    })
-}
-
-fn message() -> impl Strategy<Value = LinkMessage> {
-    let cohorts = proptest::collection::vec(cohort_span(), 0..=MAX_COHORTS);
-    let last = (any::<(u32, u8, u16, u64, u64)>(), cohorts).prop_map(
-        |((session, segment, stream, ended_ns, egress), cohorts)| {
-            LinkMessage::Final(SegmentFinal {
-                session,
-                segment,
-                stream,
-                ended_ns,
-                egress_packets: egress,
-                cohorts,
-            })
-        },
-    );
-    let totals = any::<(u32, u8, [u64; 9])>().prop_map(|(session, segment, n)| {
-        LinkMessage::Totals(SegmentTotals {
-            session,
-            segment,
-            rx_packets: n[0],
-            rx_bytes: n[1],
-            lost_packets: n[2],
-            late: n[3],
-            duplicate: n[4],
-            reordered: n[5],
-            socket_drops: n[6],
-            drained_bytes: n[7],
-            unread_bytes: n[8],
-        })
-    });
-    let attach =
-        (any::<(u32, u64)>(), "[a-z0-9-]{0,64}").prop_map(|((session, clock_ns), domain)| {
-            LinkMessage::Attach(Attach {
-                session,
-                clock_ns,
-                domain,
-            })
-        });
-    let question = any::<u64>().prop_map(|asked_ns| LinkMessage::ClockQuestion { asked_ns });
-    let answer = any::<[u64; 3]>().prop_map(|[asked_ns, heard_ns, answered_ns]| {
-        LinkMessage::ClockAnswer(ClockAnswer {
-            asked_ns,
-            heard_ns,
-            answered_ns,
-        })
-    });
-    let bye = Just(LinkMessage::Bye);
-    prop_oneof![last, totals, attach, question, answer, bye]
 }
 
 #[test]

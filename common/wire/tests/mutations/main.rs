@@ -2,6 +2,8 @@
 //! still takes is what was there.
 
 pub mod invariants;
+#[path = "../../src/link/tests/strategies.rs"]
+mod strategies;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -13,6 +15,7 @@ use weir_wire::{
 };
 
 use self::invariants::Operation;
+use self::strategies::message;
 
 /// One damage.
 #[derive(Debug, Clone)]
@@ -136,59 +139,6 @@ fn preamble() -> impl Strategy<Value = Preamble> {
         any::<u32>().prop_map(|tag| Preamble::Data { tag }),
         any::<u16>().prop_map(|version| Preamble::Meeting { version }),
     ]
-}
-
-fn message() -> impl Strategy<Value = LinkMessage> {
-    let span =
-        any::<(u8, u64, u64, u64)>().prop_map(|(cohort, first_seq, packets, bytes)| CohortSpan {
-            cohort,
-            first_seq,
-            packets,
-            bytes,
-        });
-    // Few mostly, so that damage meets each field; sometimes all that there may be.
-    let spans = prop_oneof![
-        4 => vec(span, 0..4),
-        1 => Just(vec![CohortSpan::default(); MAX_COHORTS]),
-    ];
-    let last = (any::<(u32, u8, u16, u64, u64)>(), spans).prop_map(|(fields, cohorts)| {
-        let (session, segment, stream, ended_ns, egress_packets) = fields;
-        LinkMessage::Final(SegmentFinal {
-            session,
-            segment,
-            stream,
-            ended_ns,
-            egress_packets,
-            cohorts,
-        })
-    });
-    let totals = any::<(u32, u8, u64, u64)>().prop_map(|(session, segment, rx, lost)| {
-        LinkMessage::Totals(SegmentTotals {
-            session,
-            segment,
-            rx_packets: rx,
-            lost_packets: lost,
-            ..SegmentTotals::default()
-        })
-    });
-    let domain = "[a-f0-9é-]{0,32}";
-    let attach = (any::<(u32, u64)>(), domain).prop_map(|((session, clock_ns), domain)| {
-        LinkMessage::Attach(Attach {
-            session,
-            clock_ns,
-            domain,
-        })
-    });
-    let question = any::<u64>().prop_map(|asked_ns| LinkMessage::ClockQuestion { asked_ns });
-    let answer = any::<[u64; 3]>().prop_map(|[asked_ns, heard_ns, answered_ns]| {
-        LinkMessage::ClockAnswer(ClockAnswer {
-            asked_ns,
-            heard_ns,
-            answered_ns,
-        })
-    });
-    let bye = Just(LinkMessage::Bye);
-    prop_oneof![last, totals, attach, question, answer, bye]
 }
 
 fn framed(message: &LinkMessage) -> Vec<u8> {

@@ -8,6 +8,7 @@ use weir_common::assignment::Observe;
 use weir_common::assignment::Order;
 use weir_common::campaign::file;
 use weir_common::label::Labels;
+use weir_experiment::plan::OnLostAgent;
 use weir_experiment::planner::{self, AgentFacts};
 
 use super::*;

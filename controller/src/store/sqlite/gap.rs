@@ -3,9 +3,9 @@
 use rusqlite::{Connection, params};
 use weir_common::id::{AgentName, BootId, FlowId, RunId};
 use weir_common::record::{End, Gap, GapCause};
+use weir_experiment::analysis::ReportedGap;
 
 use super::column::{int, opt, opt_count, read};
-use crate::store::GapRow;
 
 /// Stores what stands at a sequence number in the place of a record. Numbers
 /// that follow each other make one row.
@@ -47,7 +47,7 @@ pub(super) fn put_gap(
 }
 
 /// See [`crate::store::Store::gaps`].
-pub(super) fn gaps(db: &Connection, run: RunId) -> rusqlite::Result<Vec<GapRow>> {
+pub(super) fn gaps(db: &Connection, run: RunId) -> rusqlite::Result<Vec<ReportedGap>> {
     db.prepare_cached(
         "SELECT gaps.*, flows.number FROM gaps LEFT JOIN flows ON flows.flow = gaps.flow
          WHERE gaps.run = ?1 ORDER BY gap",
@@ -56,7 +56,7 @@ pub(super) fn gaps(db: &Connection, run: RunId) -> rusqlite::Result<Vec<GapRow>>
         let number: Option<u32> = row.get("number")?;
         let end: Option<String> = row.get("end")?;
         let end = end.map(|end| if end == "tx" { End::Tx } else { End::Rx });
-        Ok(GapRow {
+        Ok(ReportedGap {
             agent: read(row, "agent", |text: String| text.parse())?,
             boot: read(row, "boot", |text: String| text.parse())?,
             seq: opt_count(row, "first_seq")?.zip(opt_count(row, "last_seq")?),

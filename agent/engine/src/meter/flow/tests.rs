@@ -1,5 +1,7 @@
 use std::sync::Mutex as StdMutex;
 
+use weir_common::record::Flags;
+
 use super::*;
 
 #[derive(Default)]
