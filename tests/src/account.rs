@@ -2,12 +2,14 @@
 //! and from `weir records`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Row, params};
 use serde_json::{Map, Value};
 use weir_common::record::{Counters, End, FlowClosed};
 
 use crate::Cluster;
+use crate::ledger::Key;
 
 /// The narrow part of one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,13 @@ pub struct KeptRow {
     pub warmup: bool,
     /// Its counters.
     pub counters: Counters,
+}
+
+impl KeptRow {
+    /// Its place, which no other row of its run has.
+    pub fn key(&self) -> Key {
+        (self.flow, self.end, self.stream, self.k)
+    }
 }
 
 /// Everything kept of one end of one flow.
@@ -82,6 +91,16 @@ pub fn stored(cluster: &Cluster, run: &str) -> Account {
             .push(row);
     }
     account
+}
+
+/// All rows of a run in the database, whether or not their ends are closed.
+///
+/// # Panics
+/// When the file cannot be read.
+pub fn stored_rows(database: &Path, run: u32) -> Vec<KeptRow> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let database = Connection::open_with_flags(database, flags).expect("the database can be read");
+    rows(&database, i64::from(run))
 }
 
 fn manifests(database: &Connection, run: i64) -> Account {

@@ -38,7 +38,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(128),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -225,24 +225,33 @@ impl Cluster {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn launch(&mut self, name: &str, mut command: Command) {
+    pub fn launch(&mut self, name: &str, command: Command) {
+        let endpoint = self.join_endpoint();
+        self.launch_to(&endpoint, name, command);
+    }
+
+    /// As [`launch`](Self::launch), for an agent that finds its controller elsewhere:
+    /// behind a [`Proxy`](crate::Proxy).
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn launch_to(&mut self, endpoint: &str, name: &str, mut command: Command) {
         command
-            .args([
-                "--controller",
-                &self.join_endpoint(),
-                "--name",
-                name,
-                "--data",
-            ])
+            .args(["--controller", endpoint, "--name", name, "--data"])
             .arg(self.agent_data(name));
         let log = self.directory().join(format!("{name}.log"));
         let process = Process::start(name, command, &log);
         self.agents.insert(name.to_owned(), process);
     }
 
+    /// Where the data directories of the agents are.
+    pub fn agents_data(&self) -> PathBuf {
+        self.directory().join("a")
+    }
+
     /// The data directory of an agent.
     pub fn agent_data(&self, name: &str) -> PathBuf {
-        self.directory().join("a").join(name)
+        self.agents_data().join(name)
     }
 
     /// The process of an agent.

@@ -3,18 +3,17 @@
 
 mod agent;
 mod beside;
+mod catalogue;
 mod controller;
 mod disk;
 mod spool;
 mod stop;
 
-use disk::SmallDisk;
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use weir_tests::{Cluster, Process, Ran, account, eventually};
+use weir_tests::{Background, Cluster, Process, Ran, SmallDisk, account, eventually};
 
 /// How long something has that takes a moment on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -31,51 +30,6 @@ fn traffic(time: &str) -> String {
         "--from a1 --to a2 --interval 200ms --linger 500ms --udp 300pkt/s --size 200 --for {time} \
          --with --tcp 2M --ignore behind,frozen"
     )
-}
-
-/// A command of the command line in the background; killed when it is dropped.
-struct Background(Option<Child>);
-
-impl Background {
-    fn start(cluster: &Cluster, line: &str) -> Self {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let child = cluster
-            .command(&words)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("weir starts");
-        Self(Some(child))
-    }
-
-    fn interrupt(&self) {
-        let child = self.0.as_ref().expect("it has not been waited for");
-        let id = child.id().to_string();
-        let status = std::process::Command::new("kill")
-            .args(["-INT", &id])
-            .status();
-        assert!(status.expect("kill is there").success());
-    }
-
-    /// Waits for its end.
-    fn finish(mut self) -> Ran {
-        let child = self.0.take().expect("it has not been waited for");
-        let output = child.wait_with_output().expect("our own child");
-        Ran {
-            code: output.status.code().unwrap_or(128),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            child.kill().ok();
-            child.wait().ok();
-        }
-    }
 }
 
 /// All that a command has told, wherever it did.

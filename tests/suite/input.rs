@@ -3,6 +3,5 @@
 
 mod campaign;
 mod database;
-mod pretender;
 mod protobuf;
 mod targets;

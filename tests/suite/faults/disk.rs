@@ -1,56 +1,8 @@
 //! The disk is full for a while.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use weir_tests::{Background, Ground, SmallDisk, needs};
 
-use weir_tests::{Ground, needs};
-
-use super::{Background, await_output, await_records, none_twice, pair, told, traffic, whole};
-
-/// A small disk at a directory; gone when it is dropped.
-pub(super) struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    pub(super) fn at(directory: &Path) -> Self {
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"])
-            .arg(directory)
-            .status()
-            .expect("mount (Debian package mount) is there");
-        assert!(status.success(), "mounting a tmpfs");
-        Self(directory.to_owned())
-    }
-
-    /// Takes all the space there is.
-    pub(super) fn fill(&self) {
-        let mut options = OpenOptions::new();
-        let file = options
-            .create(true)
-            .append(true)
-            .open(self.0.join("filler"));
-        let mut file = file.expect("a file");
-        for size in [65_536, 4_096, 1] {
-            while file.write_all(&vec![1; size]).is_ok() {}
-        }
-    }
-
-    pub(super) fn free(&self) {
-        fs::remove_file(self.0.join("filler")).expect("the file is ours");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: whoever still runs there has it until it ends.
-        Command::new("umount")
-            .arg("--lazy")
-            .arg(&self.0)
-            .status()
-            .ok();
-    }
-}
+use super::{await_output, await_records, none_twice, pair, told, traffic, whole};
 
 #[test]
 fn what_a_full_disk_cannot_take_is_kept_by_the_agents() {

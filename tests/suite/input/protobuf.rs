@@ -15,7 +15,7 @@ use weir_proto::agent::v1::records_response::Message as Acks;
 use weir_proto::types::v1 as types;
 use weir_tests::Cluster;
 
-use super::pretender::{Pretender, Stream};
+use weir_tests::pretender::{Pretender, Stream};
 
 /// Counts above this are in no column.
 const COUNT_MOST: u64 = i64::MAX as u64;

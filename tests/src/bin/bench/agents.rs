@@ -5,13 +5,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use weir_tests::report::{Figure, Spread, Target};
 use weir_tests::{Cluster, binary};
 
 use crate::Settings;
-use crate::figure::{Figure, Target};
 use crate::network::{FROM, Network, TO, invalidity, number, result_as_it_is};
 use crate::program::pause;
-use crate::spread::Spread;
 
 /// A thousand flows of 10 packets a second between two agents.
 pub(crate) fn flows(settings: &Settings) -> anyhow::Result<Vec<Figure>> {

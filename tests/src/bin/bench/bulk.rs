@@ -5,13 +5,12 @@ use std::cell::RefCell;
 use anyhow::{anyhow, ensure};
 use serde_json::Value;
 use weir_tests::Process;
+use weir_tests::report::{Figure, Spread, Target};
 
 use crate::Settings;
-use crate::figure::{Figure, Target};
 use crate::network::{Network, number};
 use crate::peers::{ditg, iperf3, nuttcp};
 use crate::rounds::{Contestant, in_turn};
-use crate::spread::Spread;
 use crate::{limits, program};
 
 /// Payload of a full datagram of a veth link, less what tunnels take.
@@ -233,7 +232,7 @@ fn with(
     measure: impl FnOnce() -> anyhow::Result<f64>,
 ) -> anyhow::Result<f64> {
     if let Err(error) = server {
-        return Err(anyhow!("{}", crate::figure::one_line(error)));
+        return Err(anyhow!("{}", weir_tests::report::one_line(error)));
     }
     if program::is_interrupted() {
         return Err(anyhow!("interrupted"));

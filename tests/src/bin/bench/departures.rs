@@ -6,13 +6,12 @@ use serde_json::Value;
 use weir_common::assignment::{Rate, SocketTraffic, Transport};
 use weir_common::traffic::Law;
 use weir_engine::arrival::{Draws, Packet, schedule};
+use weir_tests::report::{Figure, Spread, Target};
 
 use crate::Settings;
 use crate::capture::Capture;
-use crate::figure::{Figure, Target};
 use crate::network::{FROM, Network, TO, limit, number, result};
 use crate::spacing::{distance_from_exponential, gap_errors, gaps_by_window};
-use crate::spread::Spread;
 
 /// Where our flow goes.
 const OURS: u16 = 7900;

@@ -7,30 +7,23 @@ mod agents;
 mod bulk;
 mod capture;
 mod departures;
-mod document;
-mod figure;
 mod limits;
-mod machine;
 mod network;
 mod peers;
 mod program;
 mod rates;
 mod rounds;
 mod spacing;
-mod spread;
 
-use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Parser;
 use weir_lab::privilege::{self, Privilege};
-
-use crate::figure::{Figure, as_markdown, as_text};
+use weir_tests::report::{Figure, PERFORMANCE, as_markdown, as_text, machine, what_panicked};
 
 /// How much is measured.
 #[derive(Debug, Clone)]
@@ -183,7 +176,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let machine = format!("{}.\nDebian packages: {versions}.\n", machine::machine());
     println!("{machine}");
     if arguments.write {
-        write_part("machine", &machine)?;
+        PERFORMANCE.write("machine", &machine)?;
     }
     let mut all_measured = true;
     for part in &PARTS {
@@ -228,34 +221,9 @@ fn report(part: &Part, settings: &Settings, write: bool) -> anyhow::Result<bool>
             "`tests/bench {}`, {date}, load {load} before it, {took} s:",
             part.name
         );
-        write_part(part.name, &format!("{head}\n\n{}", as_markdown(&figures)))?;
+        PERFORMANCE.write(part.name, &format!("{head}\n\n{}", as_markdown(&figures)))?;
     }
     Ok(is_measured)
-}
-
-/// Puts a part into the document.
-fn write_part(name: &str, text: &str) -> anyhow::Result<()> {
-    let path = document_path()?;
-    let document = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let document = document::with_part(&document, name, text)?;
-    fs::write(&path, document).with_context(|| path.display().to_string())
-}
-
-/// The document in the tree that this program was built from.
-fn document_path() -> anyhow::Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("the root of the tree")?;
-    Ok(root.join(document::PATH))
-}
-
-/// What a part that gave up said.
-fn what_panicked(panic: &(dyn std::any::Any + Send)) -> anyhow::Error {
-    let text = panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-    anyhow::anyhow!("{}", text.unwrap_or_else(|| "it gave up".to_owned()))
 }
 
 #[cfg(test)]
@@ -264,9 +232,9 @@ mod tests {
 
     #[test]
     fn the_document_has_a_place_for_every_part() {
-        let document = fs::read_to_string(document_path().unwrap()).unwrap();
+        let document = PERFORMANCE.read().unwrap();
         for name in PARTS.iter().map(|part| part.name).chain(["machine"]) {
-            document::with_part(&document, name, "").unwrap();
+            PERFORMANCE.with_part(&document, name, "").unwrap();
         }
     }
 }

@@ -2,13 +2,12 @@
 
 use serde_json::Value;
 use weir_engine::pacer::write_quantum;
+use weir_tests::report::{Figure, Spread, Target};
 
 use crate::Settings;
 use crate::capture::Capture;
-use crate::figure::{Figure, Target};
 use crate::network::{FROM, Network, TO, invalidity, number, result, result_as_it_is};
 use crate::peers::{Transport, ditg, iperf3, mgen};
-use crate::spread::Spread;
 
 /// One rate, in packets of a fixed size as the peers are asked for it.
 struct Asked {
@@ -151,7 +150,7 @@ fn beside(
         }
         Err(error) => figure
             .other(name, None)
-            .note(format!("{name}: {}", crate::figure::one_line(&error))),
+            .note(format!("{name}: {}", weir_tests::report::one_line(&error))),
     }
 }
 
@@ -210,7 +209,7 @@ pub(crate) fn trickle(settings: &Settings) -> anyhow::Result<Vec<Figure>> {
         Err(error) => figure.note(format!(
             "{}: {}",
             iperf3::NAME,
-            crate::figure::one_line(&error)
+            weir_tests::report::one_line(&error)
         )),
     };
     Ok(vec![figure, ours])

@@ -1,8 +1,8 @@
 //! Ours and others in turn, round after round.
 
-use crate::figure::{Figure, Target, one_line};
+use weir_tests::report::{Digits, Figure, Spread, Target, one_line};
+
 use crate::program::is_interrupted;
-use crate::spread::{Digits, Spread};
 
 /// One program, how it is measured, and what ours is to reach beside it.
 pub(crate) struct Contestant<'a> {
@@ -112,7 +112,7 @@ mod tests {
             Some(true),
             "of the round that went well"
         );
-        let text = crate::figure::as_text(&figures);
+        let text = weir_tests::report::as_text(&figures);
         assert!(text.contains("ailing: it is gone"), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! How well departures keep their law, from the instants at which they were seen.
 
-use crate::spread::quantile;
+use weir_tests::report::quantile;
 
 /// A silence that parts two windows: no law used here has such a gap.
 const PAUSE_NS: u64 = 500_000_000;

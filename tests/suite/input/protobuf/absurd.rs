@@ -7,8 +7,8 @@ use weir_proto::agent::v1::records_response::Message as Acks;
 use weir_proto::types::v1 as types;
 use weir_tests::Cluster;
 
-use super::super::pretender::{Pretender, Stream, request};
 use super::{COUNT_MOST, batch, block_on, is_well, opened, row};
+use weir_tests::pretender::{Pretender, Stream, request};
 
 fn most_counters() -> types::Counters {
     let most = Some(COUNT_MOST);

@@ -5,8 +5,8 @@ use weir_proto::agent::v1::control_request::Message as Up;
 use weir_proto::types::v1 as types;
 use weir_tests::Cluster;
 
-use super::super::pretender::{Pretender, request};
 use super::{block_on, is_well, names};
+use weir_tests::pretender::{Pretender, request};
 
 /// What makes a good Hello a bad one.
 type Damage = fn(&mut pb::Hello);

@@ -6,8 +6,8 @@ use weir_proto::agent::v1 as pb;
 use weir_proto::agent::v1::control_request::Message as Up;
 use weir_tests::Cluster;
 
-use super::super::pretender::{Pretender, request};
 use super::{batch, block_on, is_well, opened, row};
+use weir_tests::pretender::{Pretender, request};
 
 #[test]
 fn five_mebibytes_are_refused() {

@@ -5,8 +5,8 @@ use weir_proto::agent::v1::records_response::Message as Acks;
 use weir_proto::types::v1 as types;
 use weir_tests::Cluster;
 
-use super::super::pretender::Pretender;
 use super::{COUNT_MOST, batch, block_on, is_well, names, open, opened, row};
+use weir_tests::pretender::Pretender;
 
 /// What has to be named, and what is sent after the begin of a stream.
 type Case = (&'static str, pb::RecordsRequest);

@@ -2,24 +2,31 @@
 
 use std::fmt::Write as _;
 
-use crate::spread::{Digits, Spread};
+use super::spread::{Digits, Spread};
 
 /// What a figure is to reach.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Target {
+pub enum Target {
     /// Ours over the other's.
     RatioAtLeast(f64),
     /// As above.
     RatioAtMost(f64),
     /// Ours.
     AtMost(f64),
+    /// Ours.
+    AtLeast(f64),
     /// Ours, no further than `slack` from `asked`.
-    Near { asked: f64, slack: f64 },
+    Near {
+        /// The value.
+        asked: f64,
+        /// How far off it may be.
+        slack: f64,
+    },
 }
 
 /// One figure of ours, perhaps beside that of another program.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Figure {
+pub struct Figure {
     what: String,
     ours: Option<Spread>,
     others: Vec<(String, Option<Spread>)>,
@@ -31,7 +38,7 @@ pub(crate) struct Figure {
 
 impl Figure {
     /// A figure by what it measures, with its unit.
-    pub(crate) fn new(what: impl Into<String>) -> Self {
+    pub fn new(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             ..Self::default()
@@ -39,55 +46,61 @@ impl Figure {
     }
 
     /// What could not be measured, and why.
-    pub(crate) fn failed(what: impl Into<String>, error: &anyhow::Error) -> Self {
+    pub fn failed(what: impl Into<String>, error: &anyhow::Error) -> Self {
         let mut figure = Self::new(what).note(one_line(error));
         figure.has_failed = true;
         figure
     }
 
     /// Whether something of it could not be measured.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.has_failed || self.others.iter().any(|(_, spread)| spread.is_none())
     }
 
     /// Our values.
-    pub(crate) fn ours(mut self, spread: Option<Spread>) -> Self {
+    #[must_use]
+    pub fn ours(mut self, spread: Option<Spread>) -> Self {
         self.ours = spread;
         self
     }
 
     /// Another's name and values.
-    pub(crate) fn other(mut self, name: impl Into<String>, spread: Option<Spread>) -> Self {
+    #[must_use]
+    pub fn other(mut self, name: impl Into<String>, spread: Option<Spread>) -> Self {
         self.others.push((name.into(), spread));
         self
     }
 
     /// Ours over the other's, pair by pair.
-    pub(crate) fn ratio(mut self, spread: Option<Spread>) -> Self {
+    #[must_use]
+    pub fn ratio(mut self, spread: Option<Spread>) -> Self {
         self.ratio = spread;
         self
     }
 
     /// What it is to reach.
-    pub(crate) fn target(mut self, target: impl Into<Option<Target>>) -> Self {
+    #[must_use]
+    pub fn target(mut self, target: impl Into<Option<Target>>) -> Self {
         self.target = target.into();
         self
     }
 
     /// A remark that stands behind it.
-    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self
     }
 
     /// Whether the target is met; `None` without one or without a figure.
-    pub(crate) fn is_met(&self) -> Option<bool> {
+    pub fn is_met(&self) -> Option<bool> {
         let ratio = self.ratio.as_ref().map(Spread::median);
         let ours = self.ours.as_ref().map(Spread::median);
         Some(match self.target? {
             Target::RatioAtLeast(least) => ratio? >= least,
             Target::RatioAtMost(most) => ratio? <= most,
             Target::AtMost(most) => ours? <= most,
+            Target::AtLeast(least) => ours? >= least,
             Target::Near { asked, slack } => (ours? - asked).abs() <= slack,
         })
     }
@@ -104,6 +117,7 @@ impl Figure {
             Target::RatioAtLeast(least) => format!(">= {} x", Digits(least)),
             Target::RatioAtMost(most) => format!("<= {} x", Digits(most)),
             Target::AtMost(most) => format!("<= {}", Digits(most)),
+            Target::AtLeast(least) => format!(">= {}", Digits(least)),
             Target::Near { asked, slack } => format!("{} +- {}", Digits(asked), Digits(slack)),
         });
         let verdict = match (self.target, self.is_met()) {
@@ -134,7 +148,7 @@ impl Figure {
 const HEADS: [&str; 6] = ["figure", "ours", "beside it", "ratio", "target", ""];
 
 /// Columns of equal width for a terminal.
-pub(crate) fn as_text(figures: &[Figure]) -> String {
+pub fn as_text(figures: &[Figure]) -> String {
     let rows: Vec<[String; 6]> = std::iter::once(HEADS.map(str::to_owned))
         .chain(figures.iter().map(Figure::cells))
         .collect();
@@ -153,7 +167,7 @@ pub(crate) fn as_text(figures: &[Figure]) -> String {
 }
 
 /// A table of a document.
-pub(crate) fn as_markdown(figures: &[Figure]) -> String {
+pub fn as_markdown(figures: &[Figure]) -> String {
     let mut text = format!(
         "| {} |\n|{}\n",
         HEADS.join(" | "),
@@ -167,7 +181,7 @@ pub(crate) fn as_markdown(figures: &[Figure]) -> String {
 }
 
 /// An error and its causes in one line.
-pub(crate) fn one_line(error: &anyhow::Error) -> String {
+pub fn one_line(error: &anyhow::Error) -> String {
     format!("{error:#}")
         .lines()
         .map(str::trim)

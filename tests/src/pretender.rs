@@ -14,7 +14,8 @@ use weir_proto::agent::v1::control_request::Message as Up;
 use weir_proto::agent::v1::control_response::Message as Down;
 use weir_proto::types::v1 as types;
 use weir_runtime::Endpoint;
-use weir_tests::Cluster;
+
+use crate::Cluster;
 
 /// Bytes as they are, in the place of messages.
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,23 +58,26 @@ impl Decoder for Raw {
 }
 
 /// One open stream.
-pub(super) struct Stream {
+#[derive(Debug)]
+pub struct Stream {
     up: mpsc::UnboundedSender<Vec<u8>>,
     down: Streaming<Vec<u8>>,
 }
 
 impl Stream {
-    pub(super) fn send(&self, message: &impl Message) {
+    /// Sends a message.
+    pub fn send(&self, message: &impl Message) {
         self.send_bytes(message.encode_to_vec());
     }
 
-    pub(super) fn send_bytes(&self, bytes: Vec<u8>) {
+    /// Sends bytes in the place of a message.
+    pub fn send_bytes(&self, bytes: Vec<u8>) {
         // A stream that has been refused takes no more; its status says why.
         self.up.send(bytes).ok();
     }
 
     /// The next answer.
-    pub(super) async fn answer<M: Message + Default>(&mut self) -> Result<M, Status> {
+    pub async fn answer<M: Message + Default>(&mut self) -> Result<M, Status> {
         let answer = tokio::time::timeout(std::time::Duration::from_secs(30), self.down.message());
         let bytes = answer.await.expect("an answer within 30 s")?;
         let bytes = bytes.ok_or_else(|| Status::cancelled("the stream has ended"))?;
@@ -81,7 +85,7 @@ impl Stream {
     }
 
     /// The status that ends it; what comes before is passed over.
-    pub(super) async fn refusal(mut self) -> Status {
+    pub async fn refusal(mut self) -> Status {
         loop {
             match self.answer::<pb::ControlResponse>().await {
                 Ok(_) => {}
@@ -92,7 +96,8 @@ impl Stream {
 }
 
 /// Somebody who holds a key and has a name.
-pub(super) struct Pretender {
+#[derive(Debug)]
+pub struct Pretender {
     channel: Channel,
     name: String,
     boot: [u8; 16],
@@ -100,18 +105,42 @@ pub(super) struct Pretender {
 }
 
 impl Pretender {
-    pub(super) async fn new(cluster: &Cluster, name: &str) -> Self {
-        let endpoint: Endpoint = cluster.join_endpoint().parse().expect("an endpoint");
+    /// Somebody on the agents' socket of a cluster.
+    ///
+    /// # Panics
+    /// When nobody listens there.
+    pub async fn new(cluster: &Cluster, name: &str) -> Self {
+        Self::at(&cluster.join_endpoint(), name).await
+    }
+
+    /// Somebody at an endpoint.
+    ///
+    /// # Panics
+    /// When nobody listens there.
+    pub async fn at(endpoint: &str, name: &str) -> Self {
         let random = SystemRandom::new();
         let key = Ed25519KeyPair::generate_pkcs8(&random).expect("a key");
         let mut boot = [0; 16];
         random.fill(&mut boot).expect("random bytes");
         Self {
-            channel: endpoint.connect().await.expect("the agents' socket"),
+            channel: channel(endpoint).await,
             name: name.to_owned(),
             boot,
             key: Ed25519KeyPair::from_pkcs8(key.as_ref()).expect("the key just made"),
         }
+    }
+
+    /// Goes on over a connection of its own, as the same boot of the same agent.
+    ///
+    /// # Panics
+    /// When nobody listens there.
+    pub async fn reconnect(&mut self, endpoint: &str) {
+        self.channel = channel(endpoint).await;
+    }
+
+    /// Its boot.
+    pub fn boot(&self) -> [u8; 16] {
+        self.boot
     }
 
     async fn open(&self, path: &'static str, first: Option<Vec<u8>>) -> Stream {
@@ -134,7 +163,7 @@ impl Pretender {
     }
 
     /// A control stream, and the challenge that it begins with.
-    pub(super) async fn control(&self) -> (Stream, Vec<u8>) {
+    pub async fn control(&self) -> (Stream, Vec<u8>) {
         let mut stream = self.open("/weir.agent.v1.AgentService/Control", None).await;
         let first: pb::ControlResponse = stream.answer().await.expect("a challenge");
         let Some(Down::Challenge(challenge)) = first.message else {
@@ -144,12 +173,12 @@ impl Pretender {
     }
 
     /// A records stream; nothing has been said yet.
-    pub(super) async fn records(&self) -> Stream {
+    pub async fn records(&self) -> Stream {
         self.open("/weir.agent.v1.AgentService/Records", None).await
     }
 
     /// A good Hello.
-    pub(super) fn hello(&self, nonce: &[u8]) -> pb::Hello {
+    pub fn hello(&self, nonce: &[u8]) -> pb::Hello {
         let signed = [
             &b"weir-hello-1"[..],
             nonce,
@@ -181,7 +210,7 @@ impl Pretender {
     }
 
     /// A control stream after its greeting, and its epoch.
-    pub(super) async fn joined(&self) -> (Stream, u64) {
+    pub async fn joined(&self) -> (Stream, u64) {
         let (mut stream, nonce) = self.control().await;
         stream.send(&request(Up::Hello(self.hello(&nonce))));
         let answer: pb::ControlResponse = stream.answer().await.expect("a welcome");
@@ -192,7 +221,7 @@ impl Pretender {
     }
 
     /// What opens a records stream.
-    pub(super) fn records_open(&self, session_epoch: u64) -> pb::RecordsOpen {
+    pub fn records_open(&self, session_epoch: u64) -> pb::RecordsOpen {
         pb::RecordsOpen {
             name: self.name.clone(),
             boot_id: self.boot.to_vec(),
@@ -201,7 +230,13 @@ impl Pretender {
     }
 }
 
-pub(super) fn request(message: Up) -> pb::ControlRequest {
+async fn channel(endpoint: &str) -> Channel {
+    let endpoint: Endpoint = endpoint.parse().expect("an endpoint");
+    endpoint.connect().await.expect("the agents' socket")
+}
+
+/// A message of the control stream.
+pub fn request(message: Up) -> pb::ControlRequest {
     pb::ControlRequest {
         message: Some(message),
     }

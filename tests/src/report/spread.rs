@@ -4,23 +4,23 @@ use std::fmt;
 
 /// The values of one figure, sorted; at least one.
 #[derive(Debug, Clone)]
-pub(crate) struct Spread(Vec<f64>);
+pub struct Spread(Vec<f64>);
 
 impl Spread {
     /// `None` without values.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         (!values.is_empty()).then_some(Self(values))
     }
 
     /// Of one value.
-    pub(crate) fn one(value: f64) -> Self {
+    pub fn one(value: f64) -> Self {
         Self(vec![value])
     }
 
     /// The middle one, of an even number the lower of the two.
-    pub(crate) fn median(&self) -> f64 {
+    pub fn median(&self) -> f64 {
         self.0[(self.0.len() - 1) / 2]
     }
 }
@@ -37,7 +37,8 @@ impl fmt::Display for Spread {
 }
 
 /// A number with as many decimals as its size deserves.
-pub(crate) struct Digits(pub(crate) f64);
+#[derive(Debug, Clone, Copy)]
+pub struct Digits(pub f64);
 
 impl fmt::Display for Digits {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,7 +55,7 @@ impl fmt::Display for Digits {
 }
 
 /// The value below which so much of a sorted list lies (nearest rank).
-pub(crate) fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let rank = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied()
 }

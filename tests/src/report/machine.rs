@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 /// Processor, cores, kernel.
-pub(crate) fn machine() -> String {
+pub fn machine() -> String {
     let cpu = read("/proc/cpuinfo");
     let model = cpu
         .lines()
@@ -27,20 +27,20 @@ pub(crate) fn machine() -> String {
 }
 
 /// The load of the last minute.
-pub(crate) fn load() -> String {
+pub fn load() -> String {
     let load = read("/proc/loadavg");
     load.split(' ').next().unwrap_or("unknown").to_owned()
 }
 
 /// The day and minute, UTC.
-pub(crate) fn now() -> String {
+pub fn now() -> String {
     jiff::Timestamp::now()
         .strftime("%Y-%m-%d %H:%M UTC")
         .to_string()
 }
 
 /// The Debian package of a peer with its version, as far as dpkg knows it.
-pub(crate) fn package_version(package: &str) -> Option<String> {
+pub fn package_version(package: &str) -> Option<String> {
     let output = Command::new("dpkg-query")
         .args(["-W", "-f", "${Version}", package])
         .output()

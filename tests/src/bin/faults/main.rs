@@ -1,0 +1,223 @@
+//! The catalogue of faults: each row breaks something in the middle of runs of real
+//! agents, and holds what is stored against what they measured.
+//!
+//! Started by `tests/faults`.
+
+mod dice;
+mod link;
+mod outcome;
+mod process;
+mod rig;
+mod storage;
+
+use std::os::unix::process::CommandExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use clap::Parser;
+use weir_lab::privilege::{self, Privilege};
+use weir_tests::report::{RELIABILITY, machine, what_panicked};
+
+use crate::dice::Dice;
+use crate::outcome::{Outcome, as_table};
+
+/// How much is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// A short version of each row.
+    pub(crate) quick: bool,
+    /// What random moments and places are drawn from.
+    pub(crate) seed: u64,
+}
+
+impl Settings {
+    /// One of two numbers: of the whole, of the short version.
+    pub(crate) fn or_quick<T>(self, whole: T, quick: T) -> T {
+        if self.quick { quick } else { whole }
+    }
+
+    /// How much longer than its faults a run takes: what recovers late is still seen.
+    pub(crate) fn slack(self) -> Duration {
+        Duration::from_secs(self.or_quick(12, 6))
+    }
+
+    /// Random numbers of a row.
+    pub(crate) fn dice(self, row: &str) -> Dice {
+        let name = row.bytes().fold(0_u64, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(u64::from(byte))
+        });
+        Dice::new(self.seed ^ name)
+    }
+}
+
+/// One fault.
+struct Row {
+    name: &'static str,
+    about: &'static str,
+    run: fn(Settings) -> anyhow::Result<Outcome>,
+}
+
+const fn row(
+    name: &'static str,
+    about: &'static str,
+    run: fn(Settings) -> anyhow::Result<Outcome>,
+) -> Row {
+    Row { name, about, run }
+}
+
+const ROWS: [Row; 16] = [
+    row("partition", "nothing passes for 60 s", link::partition),
+    row(
+        "one-way",
+        "20 s without one direction, then the other",
+        link::one_way,
+    ),
+    row("reset", "every connection is reset for 30 s", link::reset),
+    row("flap", "3 s down, 3 s up, ten times", link::flap),
+    row("delay", "300 to 400 ms each way", link::delay),
+    row("slow", "64 kbit/s", link::slow),
+    row(
+        "cut",
+        "the link ends in mid-message, again and again",
+        link::cut,
+    ),
+    row(
+        "controller-kill",
+        "kill -9 of the controller, 200 times",
+        process::controller_kill,
+    ),
+    row(
+        "agent-kill",
+        "kill -9 of an agent in mid-flow, 10 times",
+        process::agent_kill,
+    ),
+    row(
+        "both-kill",
+        "kill -9 of both at once, 10 times",
+        process::both_kill,
+    ),
+    row(
+        "agent-stop",
+        "an agent is frozen for 5 s and for 30 s",
+        process::agent_stop,
+    ),
+    row(
+        "controller-stop",
+        "the controller is frozen for 60 s",
+        process::controller_stop,
+    ),
+    row(
+        "terminate",
+        "SIGTERM of the controller, then of an agent",
+        process::terminate,
+    ),
+    row(
+        "controller-disk",
+        "the controller's disk is full for 20 s",
+        storage::controller_disk,
+    ),
+    row("agent-disk", "an agent's disk is full", storage::agent_disk),
+    row(
+        "locked-database",
+        "another process locks the database for 30 s",
+        storage::locked_database,
+    ),
+];
+
+/// Faults injected into runs of real agents; all rows, or those named
+#[derive(Debug, Parser)]
+#[command(name = "faults", after_help = rows_help())]
+struct Arguments {
+    /// Rows of the catalogue
+    rows: Vec<String>,
+    /// A short version of each row: shows that everything works
+    #[arg(long)]
+    quick: bool,
+    /// What random moments and places are drawn from [default: the clock]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Put the figures into docs/reliability.md
+    #[arg(long, conflicts_with = "quick")]
+    write: bool,
+}
+
+fn rows_help() -> String {
+    let lines = ROWS
+        .iter()
+        .map(|row| format!("  {:<17}{}", row.name, row.about));
+    format!("Rows:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    match privilege::probe() {
+        Privilege::Root => {}
+        Privilege::UserNamespace => {
+            return Err(privilege::reexec_in_user_namespace()?.exec().into());
+        }
+        Privilege::Refused { why } => bail!("no small disk can be mounted here: {why}"),
+    }
+    let known = |name: &String| ROWS.iter().any(|row| row.name == name);
+    if let Some(unknown) = arguments.rows.iter().find(|name| !known(name)) {
+        bail!("there is no row `{unknown}`\n{}", rows_help());
+    }
+    let settings = Settings {
+        quick: arguments.quick,
+        seed: arguments.seed.unwrap_or_else(dice::any_seed),
+    };
+    let machine = format!("{}.\n", machine::machine());
+    print!("{machine}");
+    println!("--seed {}", settings.seed);
+    if arguments.write {
+        RELIABILITY.write("machine", &machine)?;
+    }
+    let mut all_hold = true;
+    for row in &ROWS {
+        if arguments.rows.is_empty() || arguments.rows.iter().any(|name| name == row.name) {
+            all_hold &= carry_out(row, settings, arguments.write)?;
+        }
+    }
+    Ok(if all_hold {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Carries out one row and shows what came of it; whether all held.
+fn carry_out(row: &Row, settings: Settings, write: bool) -> anyhow::Result<bool> {
+    let begun = Instant::now();
+    let load = machine::load();
+    let outcome = match catch_unwind(AssertUnwindSafe(|| (row.run)(settings))) {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => Outcome::failed(&error),
+        Err(panic) => Outcome::failed(&what_panicked(&*panic)),
+    };
+    let took = begun.elapsed().as_secs();
+    println!("{}: {} ({took} s)\n{outcome}", row.name, row.about);
+    if write {
+        let document = RELIABILITY.read()?;
+        let before = RELIABILITY.part(&document, "catalogue")?;
+        let when = format!("{}, seed {}, load {load}", machine::now(), settings.seed);
+        let line = outcome.line(row.name, row.about, &when);
+        let names = ROWS.map(|row| row.name);
+        let table = as_table(before, row.name, &line, &names);
+        RELIABILITY.write("catalogue", &table)?;
+    }
+    Ok(outcome.holds())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_a_place_for_the_catalogue() {
+        let document = RELIABILITY.read().unwrap();
+        for part in ["machine", "catalogue"] {
+            RELIABILITY.part(&document, part).unwrap();
+        }
+    }
+}
