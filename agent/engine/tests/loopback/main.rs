@@ -8,7 +8,6 @@ mod laws;
 mod many;
 mod options;
 mod pair;
-mod rates;
 mod scripted;
 mod sending;
 mod tcp;
