@@ -18,7 +18,7 @@ use weir_runtime::{Endpoint, HostClock};
 use crate::inventory;
 use crate::link::{control, records};
 use crate::outbox::{Level, Limits, Sequence, Spool, SpoolError};
-use crate::policy::{LivePolicy, LocalPolicy};
+use crate::policy::{self, LivePolicy, LocalPolicy, Rules};
 use crate::runs::Runs;
 use crate::state::{Accepted, Identity, SPOOL, State, StateError};
 use crate::supervisor::{Message, Supervisor};
@@ -43,6 +43,17 @@ pub struct AgentConfig {
     pub cpus: Option<CpuList>,
     /// How many records it keeps for the controller before generators are stopped.
     pub spool: Limits,
+    /// What the policy file says, and where that is; `None` = there is none.
+    pub policy: Option<PolicyFile>,
+}
+
+/// A policy file that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// Where it is; it is followed while the agent runs.
+    pub path: PathBuf,
+    /// What it said.
+    pub rules: Rules,
 }
 
 impl AgentConfig {
@@ -60,6 +71,7 @@ impl AgentConfig {
             port: Self::DEFAULT_PORT,
             cpus: None,
             spool: Limits::default(),
+            policy: None,
         }
     }
 }
@@ -90,6 +102,7 @@ pub(crate) struct Shared {
     /// Name of that clock; empty = no other process is known to read it.
     pub(crate) clock_domain: String,
     pub(crate) policy: Arc<LivePolicy>,
+    pub(crate) policy_file: Option<PathBuf>,
     pub(crate) state: State,
     pub(crate) core: Mutex<Core>,
     pub(crate) spool: Spool,
@@ -283,6 +296,11 @@ impl Agent {
             lab: config.lab,
             connected: host.connected,
             max_sessions: host.inventory.max_sessions as usize,
+            controller: config.controller.tcp_addresses().unwrap_or_default(),
+            rules: config
+                .policy
+                .as_ref()
+                .map_or_else(Rules::default, |file| file.rules.clone()),
         }));
         let traffic = make(policy.clone(), &clock);
         let (inbox, messages) = mpsc::unbounded_channel();
@@ -305,6 +323,7 @@ impl Agent {
             outbox_shrank: Notify::new(),
             session: watch::Sender::new(None),
             inbox,
+            policy_file: config.policy.map(|file| file.path),
         });
         let supervisor = Supervisor::new(shared.clone(), messages, traffic);
         Ok(Self { shared, supervisor })
@@ -343,8 +362,14 @@ impl Agent {
             supervisor.run(shutdown).await;
             links.cancel();
         };
+        let followed = async {
+            if let Some(path) = &shared.policy_file {
+                policy::watch(&shared, path, &links).await;
+            }
+        };
         tokio::join!(
             Box::pin(supervised),
+            Box::pin(followed),
             Box::pin(control::keep(&shared, &links)),
             Box::pin(records::keep(&shared, &links)),
             Box::pin(records::keep_backlog(&shared, &links)),

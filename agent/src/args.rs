@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -13,11 +13,12 @@ use weir_engine::socket::raise_descriptor_limit;
 use weir_runtime::directory::{DirectoryError, default_data_dir};
 use weir_runtime::{Endpoint, Shutdown, log};
 
-use crate::agent::{Agent, AgentConfig, AgentError};
+use crate::agent::{Agent, AgentConfig, AgentError, PolicyFile};
 use crate::alone::{self, args::Alone};
 use crate::inventory;
 use crate::name::{Candidates, NameError};
 use crate::outbox::Limits;
+use crate::policy::{INSTALLED, PolicyFileError, Rules};
 use crate::supervisor::chain;
 
 /// Environment variables of this prefix are labels: `WEIR_LABEL_ASN=150`.
@@ -62,6 +63,10 @@ pub struct AgentArgs {
     /// 0-3,6 [default: any]
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<CpuList>,
+    /// What this host allows, for the controller to keep to
+    /// [default: /etc/weir/policy.toml if there is one]
+    #[arg(long, env = "WEIR_POLICY", value_name = "FILE")]
+    pub policy: Option<PathBuf>,
     /// What to log: error, warn, info, debug or trace [env: WEIR_LOG]
     #[arg(long = "log", value_name = "LEVEL")]
     pub log: Option<String>,
@@ -91,6 +96,9 @@ pub enum ArgsError {
     /// There is no name.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// The policy file cannot be followed.
+    #[error(transparent)]
+    Policy(#[from] PolicyFileError),
     /// There is no data directory.
     #[error(transparent)]
     Data(#[from] DirectoryError),
@@ -159,7 +167,18 @@ impl AgentArgs {
             port: self.port,
             cpus: self.cpus.clone(),
             spool: Limits::default(),
+            policy: self.policy_file()?,
         })
+    }
+
+    fn policy_file(&self) -> Result<Option<PolicyFile>, PolicyFileError> {
+        let path = match &self.policy {
+            Some(path) => path.clone(),
+            None if Path::new(INSTALLED).exists() => PathBuf::from(INSTALLED),
+            None => return Ok(None),
+        };
+        let rules = Rules::read(&path)?;
+        Ok(Some(PolicyFile { path, rules }))
     }
 
     /// Labels of the file, then of the environment, then of the flags: a later

@@ -2,43 +2,24 @@
 //!
 //! Built in until a file says otherwise: private, test and documentation
 //! ranges and the prefixes of the host's own interfaces may be sent to;
-//! loopback only in a lab; one flow lasts at most an hour.
+//! loopback only in a lab; one flow lasts at most an hour. docs/policy.md has the
+//! whole of it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod admission;
+mod file;
+mod prefix;
+mod watch;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
 
 use weir_common::assignment::{Peer, SessionSpec};
+use weir_common::unit::Span;
 
-/// A range of addresses: those that share the first `len` bits of `address`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prefix {
-    address: IpAddr,
-    len: u8,
-}
-
-impl Prefix {
-    /// A prefix; the length is cut to that of the address family.
-    pub fn new(address: IpAddr, len: u8) -> Self {
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        Self {
-            address,
-            len: len.min(most),
-        }
-    }
-
-    /// Whether the address lies in the prefix.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let (a, b, width) = match (self.address, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits().into(), b.to_bits().into(), 32),
-            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
-            _ => return false,
-        };
-        let differing: u128 = a ^ b;
-        let host_bits = width - u32::from(self.len);
-        differing.checked_shr(host_bits).unwrap_or(0) == 0
-    }
-}
+pub use admission::Held;
+pub use file::{INSTALLED, PolicyFileError, Rules, TextError};
+pub use prefix::{Destinations, Prefix, Service};
+pub(crate) use watch::watch;
 
 /// Ranges that are never public: RFC 1918, RFC 6598 (shared), RFC 2544
 /// (benchmarks), RFC 5737 and RFC 3849 (documentation), RFC 4193 (unique local).
@@ -63,11 +44,26 @@ const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(a, b, c, d))
 }
 
-/// The longest a flow may last.
-const FLOW_MOST: Duration = Duration::from_secs(3600);
+/// Addresses that only an entry of their own allows, as they are called.
+const SPECIAL: [(IpAddr, u8, &str); 6] = [
+    (v4(127, 0, 0, 0), 8, "a loopback"),
+    (IpAddr::V6(Ipv6Addr::LOCALHOST), 128, "a loopback"),
+    (v4(169, 254, 0, 0), 16, "a link-local"),
+    (
+        IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)),
+        10,
+        "a link-local",
+    ),
+    (v4(224, 0, 0, 0), 4, "a multicast"),
+    (
+        IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)),
+        8,
+        "a multicast",
+    ),
+];
 
 /// The policy of one agent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LocalPolicy {
     /// Whether loopback destinations are allowed (`--lab`).
     pub lab: bool,
@@ -75,93 +71,119 @@ pub struct LocalPolicy {
     pub connected: Vec<Prefix>,
     /// Most sessions of one assignment.
     pub max_sessions: usize,
+    /// What the policy file says.
+    pub rules: Rules,
+    /// Where the controller listens: no flow goes there.
+    pub controller: Vec<SocketAddr>,
 }
 
 impl LocalPolicy {
-    /// Whether packets may be sent to an address. The rules, in this order:
+    /// Whether packets may be sent to an address, for a service; `None` = for some. The
+    /// rules, in this order:
     ///
-    /// 1. unspecified, multicast and broadcast addresses are refused;
-    /// 2. loopback needs `--lab`;
-    /// 3. link-local addresses are refused, even if connected;
-    /// 4. built-in ranges and connected prefixes are allowed, except the
-    ///    broadcast address of a connected prefix;
-    /// 5. the rest is public and refused.
+    /// 1. an address that stands for an IPv4 one is that;
+    /// 2. the unspecified address and the controller's own are refused;
+    /// 3. what `deny_destinations` covers is refused;
+    /// 4. loopback, link-local, multicast and broadcast addresses need an entry of
+    ///    `allow_destinations` that holds nothing else, or, for loopback, `--lab`;
+    /// 5. what an entry covers is allowed, and unless the file takes that away,
+    ///    built-in ranges and connected prefixes;
+    /// 6. the rest is refused.
     ///
     /// # Errors
     /// The rule, and the key that would allow it.
-    pub fn destination(&self, address: IpAddr) -> Result<(), String> {
-        let address = address.to_canonical();
-        let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
-        if address.is_unspecified() || address.is_multicast() || broadcast {
-            let kind = if address.is_unspecified() {
-                "the unspecified address"
-            } else if broadcast {
-                "a broadcast address"
-            } else {
-                "a multicast address"
-            };
+    pub fn destination(&self, address: IpAddr, service: Service) -> Result<(), String> {
+        let reached = prefix::reached(address);
+        if reached.is_unspecified() {
             return Err(format!(
-                "{address} is {kind}: only `allow_destinations` of a policy file can allow it"
+                "{address} is the unspecified address, which nothing allows"
             ));
         }
-        if address.is_loopback() {
-            return if self.lab {
-                Ok(())
-            } else {
-                Err(format!(
-                    "{address} is a loopback address: start the agent with --lab to allow it"
-                ))
-            };
-        }
-        let link_local = match address {
-            IpAddr::V4(v4) => v4.is_link_local(),
-            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        let of_controller = |at: &SocketAddr| {
+            prefix::reached(at.ip()) == reached
+                && service.is_some_and(|(_, port)| port == at.port())
         };
-        if link_local {
+        if let Some(at) = self.controller.iter().find(|at| of_controller(at)) {
             return Err(format!(
-                "{address} is a link-local address: only `allow_destinations` of a policy file can allow it"
+                "{at} is where the controller listens, which nothing allows"
             ));
         }
-        if self
-            .connected
-            .iter()
-            .any(|prefix| prefix.is_broadcast(address))
-        {
+        let denies = |entry: &&Destinations| {
+            entry.cover_all(reached, service) || entry.cover_all(address, service)
+        };
+        if let Some(entry) = self.rules.deny.iter().find(denies) {
             return Err(format!(
-                "{address} is a broadcast address: only `allow_destinations` of a policy file can allow it"
+                "{address} is denied by {} in `deny_destinations` of this host's policy file",
+                entry.prefix
             ));
+        }
+        let mut covering = self.rules.allow.iter();
+        if let Some((kind, special)) = self.special(reached) {
+            let allowed = covering.any(|entry| {
+                entry.prefix.is_within(&special) && entry.cover_some(reached, service)
+            });
+            return match kind {
+                _ if allowed => Ok(()),
+                "a loopback" if self.lab => Ok(()),
+                "a loopback" => Err(format!(
+                    "{address} is a loopback address: start the agent with --lab to allow it"
+                )),
+                _ => Err(format!(
+                    "{address} is {kind} address: only an entry of its own in `allow_destinations` of a policy file can allow it"
+                )),
+            };
         }
         let built_in = ALLOWED
             .iter()
-            .map(|(address, len)| Prefix::new(*address, *len));
-        if built_in
-            .chain(self.connected.iter().copied())
-            .any(|prefix| prefix.contains(address))
+            .map(|(address, len)| Prefix::new(*address, *len))
+            .chain(self.connected.iter().copied());
+        if covering.any(|entry| entry.cover_some(reached, service))
+            || (self.rules.built_in && built_in.into_iter().any(|it| it.contains(reached)))
         {
             return Ok(());
         }
+        let kind = if self.rules.built_in && self.rules.allow.is_empty() {
+            "is a public address"
+        } else {
+            "is in no entry for what is sent there"
+        };
         Err(format!(
-            "{address} is a public address: only `allow_destinations` of a policy file can allow it"
+            "{address} {kind}: only `allow_destinations` of a policy file can allow it"
         ))
     }
 
-    /// Whether a session may run here: its length, and for the end that dials
+    /// What an address is that needs an entry of its own, and what that may hold.
+    fn special(&self, reached: IpAddr) -> Option<(&'static str, Prefix)> {
+        let host = Prefix::new(reached, 128);
+        let broadcast = self
+            .connected
+            .iter()
+            .any(|prefix| prefix.is_broadcast(reached));
+        if broadcast || reached == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            return Some(("a broadcast", host));
+        }
+        let (address, len, kind) = SPECIAL
+            .iter()
+            .find(|(address, len, _)| Prefix::new(*address, *len).contains(reached))?;
+        Some((kind, Prefix::new(*address, *len)))
+    }
+
+    /// Whether a session may run here, by itself: its length, and for the end that dials
     /// at least one allowed address of its peer.
     ///
     /// # Errors
     /// A sentence for the report of the failed session.
     pub fn session(&self, session: &SessionSpec) -> Result<(), String> {
-        let most_ns = FLOW_MOST.as_nanos() as u64;
+        let most = self.rules.max_duration;
         if let Some(long) = session
             .segments
             .iter()
-            .find(|segment| segment.length_ns > most_ns)
+            .find(|segment| segment.length_ns > most.as_nanos())
         {
             return Err(format!(
-                "flow {} lasts {} s: this host allows {} s; only `max_flow_seconds` of a policy file can allow more",
+                "flow {} lasts {}: this host allows {most}; only `max_duration` of a policy file can allow more",
                 long.flow,
-                long.length_ns.div_ceil(1_000_000_000),
-                FLOW_MOST.as_secs(),
+                Span::from_nanos(long.length_ns),
             ));
         }
         if !session.dials {
@@ -173,24 +195,12 @@ impl LocalPolicy {
         };
         let mut refusal = None;
         for address in addresses {
-            match self.destination(address) {
+            match self.destination(address, None) {
                 Ok(()) => return Ok(()),
                 Err(reason) => refusal = refusal.or(Some(reason)),
             }
         }
         refusal.map_or(Ok(()), Err)
-    }
-}
-
-impl Prefix {
-    /// Whether the address is all ones in the host part of an IPv4 prefix
-    /// that has such a part (RFC 919; RFC 3021 for /31).
-    fn is_broadcast(&self, address: IpAddr) -> bool {
-        let (IpAddr::V4(_), IpAddr::V4(address4)) = (self.address, address) else {
-            return false;
-        };
-        let host_bits = u32::MAX.checked_shr(self.len.into()).unwrap_or(0);
-        self.len < 31 && self.contains(address) && address4.to_bits() & host_bits == host_bits
     }
 }
 
@@ -220,96 +230,21 @@ impl LivePolicy {
     }
 }
 
+impl LivePolicy {
+    /// Takes the rules that the policy file has now.
+    pub(crate) fn set_rules(&self, rules: Rules) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).rules = rules;
+    }
+}
+
 impl weir_engine::engine::Policy for LivePolicy {
-    fn allows_destination(&self, address: IpAddr) -> Result<(), String> {
+    fn allows_destination(&self, address: IpAddr, service: Service) -> Result<(), String> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .destination(address)
+            .destination(address, service)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn policy(lab: bool) -> LocalPolicy {
-        LocalPolicy {
-            lab,
-            connected: vec![Prefix::new("9.9.9.1".parse().unwrap(), 24)],
-            max_sessions: 100,
-        }
-    }
-
-    #[test]
-    fn the_table_of_destinations() {
-        let allowed = [
-            "10.150.0.71",
-            "172.16.0.1",
-            "172.31.255.254",
-            "192.168.1.1",
-            "100.64.0.1",
-            "100.127.255.254",
-            "198.18.0.1",
-            "198.19.255.1",
-            "192.0.2.1",
-            "198.51.100.7",
-            "203.0.113.9",
-            "fd00::1",
-            "2001:db8::1",
-            "3fff::1",
-            "9.9.9.77",
-            "::ffff:10.0.0.1",
-        ];
-        for address in allowed {
-            assert_eq!(
-                policy(false).destination(address.parse().unwrap()),
-                Ok(()),
-                "{address}"
-            );
-        }
-        let refused = [
-            ("127.0.0.1", "--lab"),
-            ("::1", "--lab"),
-            ("0.0.0.0", "allow_destinations"),
-            ("224.0.0.1", "multicast"),
-            ("ff02::1", "multicast"),
-            ("255.255.255.255", "broadcast"),
-            ("9.9.9.255", "broadcast"),
-            ("169.254.1.1", "link-local"),
-            ("fe80::1", "link-local"),
-            ("8.8.8.8", "public"),
-            ("172.32.0.1", "public"),
-            ("100.128.0.1", "public"),
-            ("2606:4700::1", "public"),
-            ("9.9.10.1", "public"),
-            ("::ffff:8.8.8.8", "public"),
-        ];
-        for (address, word) in refused {
-            let reason = policy(false)
-                .destination(address.parse().unwrap())
-                .unwrap_err();
-            assert!(reason.contains(word), "{address}: {reason}");
-        }
-        assert_eq!(
-            policy(true).destination("127.0.0.1".parse().unwrap()),
-            Ok(())
-        );
-        assert!(
-            policy(true)
-                .destination("8.8.8.8".parse().unwrap())
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn a_default_route_prefix_has_no_odd_edges() {
-        let all = Prefix::new("0.0.0.0".parse().unwrap(), 0);
-        assert!(all.contains("255.1.2.3".parse().unwrap()));
-        assert!(!all.contains("::1".parse().unwrap()));
-        let one = Prefix::new("10.0.0.1".parse().unwrap(), 99);
-        assert!(one.contains("10.0.0.1".parse().unwrap()));
-        assert!(!one.contains("10.0.0.0".parse().unwrap()));
-        assert!(!one.is_broadcast("10.0.0.1".parse().unwrap()));
-    }
-}
+mod tests;

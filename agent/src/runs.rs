@@ -22,7 +22,7 @@ use weir_proto::agent::v1 as pb;
 use weir_proto::agent::v1::control_request::Message as Report;
 use weir_proto::agent::v1::session_status::State as SessionState;
 
-use crate::policy::LocalPolicy;
+use crate::policy::{Held, LocalPolicy};
 use crate::state::{JournalEntry, Standing};
 use run::{Run, SessionEnd, failed, session_report};
 
@@ -168,8 +168,11 @@ impl Runs {
         let mut run = Run::new(assignment.nonce, None);
         let mut allowed = assignment.clone();
         let mut actions = Vec::new();
+        let verdicts = world.policy.admit(&assignment, self.held(), |_| true);
+        run.held = verdicts.held;
+        let mut refusals = verdicts.refusals.into_iter();
         allowed.sessions.retain(|session| {
-            let refusal = world.policy.session(session).err();
+            let refusal = refusals.next().flatten();
             let mut end = SessionEnd::default();
             if let Some(reason) = &refusal {
                 let failed = failed(FailureCode::Policy.as_str(), reason);
@@ -191,6 +194,35 @@ impl Runs {
         self.runs.insert(id, run);
         actions.extend(self.settle(id));
         actions
+    }
+
+    /// What the runs that are not over take of the host.
+    fn held(&self) -> Held {
+        let active = self.runs.values().filter(|run| !run.standing.is_final());
+        active.fold(Held::default(), |sum, run| sum.and(run.held))
+    }
+
+    /// The policy of the host is another: what breaks it is stopped, the youngest runs
+    /// first where it is a sum that is broken.
+    pub(crate) fn policy_changed(&mut self, policy: &LocalPolicy) -> Vec<Action> {
+        let mut others = Held::default();
+        let mut broken = Vec::new();
+        for (id, run) in &mut self.runs {
+            if run.standing.is_final() || run.stopping.is_some() {
+                continue;
+            }
+            match run.under(policy, others) {
+                Ok(held) => {
+                    run.held = held;
+                    others = others.and(held);
+                }
+                Err(refusal) => broken.push((*id, refusal)),
+            }
+        }
+        let stops = broken.into_iter().flat_map(|(id, refusal)| {
+            self.stop(id, &format!("this host's policy has changed: {refusal}"))
+        });
+        stops.collect()
     }
 
     fn follow(&mut self, id: RunId, order: Order, world: &World<'_>) -> Vec<Action> {

@@ -51,6 +51,8 @@ pub(crate) enum Message {
     ControllerSeen { sent_ns: u64 },
     /// The spool is fuller than it was.
     SpoolLevel(Level),
+    /// The policy file says something else.
+    PolicyChanged,
     /// What earlier starts left for a controller is delivered.
     BacklogDelivered { controller_id: String },
 }
@@ -162,6 +164,10 @@ impl Supervisor {
                 return;
             }
             Message::SpoolLevel(level) => self.spool_level(level),
+            Message::PolicyChanged => {
+                let policy = self.shared.policy.now();
+                self.shared.core().runs.policy_changed(&policy)
+            }
             Message::BacklogDelivered { controller_id } => {
                 let mut core = self.shared.core();
                 if core.accepted.controller_id == controller_id {

@@ -45,7 +45,7 @@ fn listed(cluster: &Cluster, run: &str) -> Option<Value> {
 }
 
 /// Waits until so many records of a run are stored.
-fn await_records(cluster: &Cluster, run: &str, least: u64) {
+pub(crate) fn await_records(cluster: &Cluster, run: &str, least: u64) {
     eventually(&format!("{least} records of {run}"), SOON, || {
         let entry = listed(cluster, run)?;
         (entry["records"].as_u64()? >= least).then_some(())

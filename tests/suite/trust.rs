@@ -1,5 +1,6 @@
 //! Who is believed: names and their keys, copies of data directories; and the
-//! agent as one static file.
+//! agent as one static file; what a host allows.
 
 mod agent_file;
 mod names;
+mod policy;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weir_common::assignment::{Assignment, AssignmentError, Peer};
+use weir_common::assignment::{Assignment, AssignmentError, Peer, Transport};
 use weir_common::id::{RunId, SessionId};
 use weir_common::record::{End, FlowClosed, PeerTotals, Record};
 
@@ -116,11 +116,16 @@ pub trait Sink: Send + Sync {
 
 /// Local policy, asked before any packet leaves. Out of the controller's reach.
 pub trait Policy: Send + Sync {
-    /// Whether packets may be sent to this address.
+    /// Whether packets may be sent to this address, over this transport to this port; `None`:
+    /// for some service at all.
     ///
     /// # Errors
     /// A sentence that names the rule and the key that would allow it.
-    fn allows_destination(&self, address: IpAddr) -> Result<(), String>;
+    fn allows_destination(
+        &self,
+        address: IpAddr,
+        service: Option<(Transport, u16)>,
+    ) -> Result<(), String>;
 }
 
 /// What an engine is made of. Nothing is static: several engines live in one process.

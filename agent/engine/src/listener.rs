@@ -294,7 +294,7 @@ impl Listener {
             .run
             .config
             .policy
-            .allows_destination(canonical(peer.ip()))
+            .allows_destination(canonical(peer.ip()), None)
         {
             tracing::warn!(%peer, rule, "connection refused by policy");
             let _told = answer(Answer::Policy);
@@ -325,6 +325,11 @@ impl Listener {
             let _told = connection.write(&[Answer::UnknownTag.encode()]);
             return;
         };
+        if let Err(rule) = self.allows(session, connection.peer_addr()) {
+            tracing::warn!(peer = %connection.peer_addr(), rule, "connection refused by policy");
+            let _told = connection.write(&[Answer::Policy.encode()]);
+            return;
+        }
         if let Err(error) = connection.set_options(&session.tcp_options()) {
             session.refuse(failed(&error));
             let _told = connection.write(&[Answer::Options.encode()]);
@@ -376,12 +381,7 @@ impl Listener {
             return Vec::new();
         }
         let source = heard.source;
-        if let Err(rule) = self
-            .run
-            .config
-            .policy
-            .allows_destination(canonical(source.ip()))
-        {
+        if let Err(rule) = self.allows(session, source) {
             tracing::warn!(%source, rule, "hello not answered by policy");
             return Vec::new();
         }
@@ -409,6 +409,15 @@ impl Listener {
             }
         }
         strays
+    }
+
+    /// Whether this end may send what the session has it send to a peer.
+    fn allows(&self, session: &Session, peer: SocketAddr) -> Result<(), String> {
+        let traffic = session.traffic();
+        let sends = session.spec.end == End::Tx || traffic.echo;
+        let service = sends.then_some((traffic.transport, peer.port()));
+        let policy = &self.run.config.policy;
+        policy.allows_destination(canonical(peer.ip()), service)
     }
 
     /// A socket of a stream's own on the shared port.

@@ -96,7 +96,7 @@ async fn connect(target: &Target, bind: Option<IpAddr>, host: &Host) -> Result<T
         "{target} has no address of the family of --bind"
     )));
     for address in addresses.into_iter().filter(family) {
-        if let Err(rule) = host.policy(address.ip()).destination(address.ip()) {
+        if let Err(rule) = host.policy(address.ip()).destination(address.ip(), None) {
             why = Reached::Never(Error::infrastructure(rule));
             continue;
         }

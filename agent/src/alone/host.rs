@@ -12,7 +12,7 @@ use weir_runtime::HostClock;
 
 use crate::inventory;
 use crate::name::{Candidates, NameError};
-use crate::policy::{LocalPolicy, Prefix};
+use crate::policy::{LocalPolicy, PolicyFileError, Prefix, Rules};
 
 /// What is read once.
 #[derive(Debug, Clone)]
@@ -21,14 +21,25 @@ pub(super) struct Host {
     pub(super) inventory: Inventory,
     pub(super) clock: HostClock,
     connected: Vec<Prefix>,
+    rules: Rules,
+}
+
+/// Why a host is not known well enough to begin.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HostError {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Policy(#[from] PolicyFileError),
 }
 
 impl Host {
     /// Reads the host; blocks for some milliseconds.
     ///
     /// # Errors
-    /// `--name` or `WEIR_NAME` is malformed, or there is no name.
-    pub(super) fn read(name: Option<&str>) -> Result<Self, NameError> {
+    /// `--name` or `WEIR_NAME` is malformed, there is no name, or the policy file cannot
+    /// be followed.
+    pub(super) fn read(name: Option<&str>) -> Result<Self, HostError> {
         let environment = |key| std::env::var(key).ok();
         let name = Candidates {
             flag: name,
@@ -44,6 +55,7 @@ impl Host {
             inventory: host.inventory,
             clock: HostClock::from_host(),
             connected: host.connected,
+            rules: Rules::installed()?,
         })
     }
 
@@ -70,6 +82,8 @@ impl Host {
             lab: peer.to_canonical().is_loopback(),
             connected: self.connected.clone(),
             max_sessions: self.inventory.max_sessions as usize,
+            rules: self.rules.clone(),
+            controller: Vec::new(),
         }
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn admit(
         terms.policy.session(session)?;
     }
     // A listening end is asked nothing by its policy; here it has one peer only.
-    terms.policy.destination(peer)?;
+    terms.policy.destination(peer, None)?;
     let asked = streams(&assignment);
     if asked > terms.free_streams {
         return Err(format!(
@@ -109,6 +109,7 @@ mod tests {
                 lab: false,
                 connected: Vec::new(),
                 max_sessions: 100,
+                ..LocalPolicy::default()
             },
             free_streams: 10,
         }
@@ -183,7 +184,7 @@ mod tests {
                     offer.end_ns = 7_200_000_000_000;
                     offer.sessions[0].segments[0].length_ns = 7_200_000_000_000;
                 },
-                "3600 s",
+                "1 h",
             ),
             (
                 &|offer| offer.end_ns = 90_000_000_000_000,

@@ -19,7 +19,7 @@ use weir_runtime::HostClock;
 
 use super::host::Host;
 use crate::observe::{self, Observation};
-use crate::policy::LocalPolicy;
+use crate::policy::{LocalPolicy, Service};
 use crate::supervisor::chain;
 
 /// What a share tells: its engine, and its observation of this host.
@@ -178,14 +178,14 @@ struct OnlyPeer {
 }
 
 impl Policy for OnlyPeer {
-    fn allows_destination(&self, address: IpAddr) -> Result<(), String> {
+    fn allows_destination(&self, address: IpAddr, service: Service) -> Result<(), String> {
         if address.to_canonical() != self.peer {
             return Err(format!(
                 "{address} is not the peer {}: without a controller there is only one",
                 self.peer
             ));
         }
-        self.local.destination(address)
+        self.local.destination(address, service)
     }
 }
 
@@ -244,9 +244,10 @@ mod tests {
                 lab: false,
                 connected: Vec::new(),
                 max_sessions: 1,
+                ..LocalPolicy::default()
             },
         };
-        let allows = |text: &str| policy.allows_destination(text.parse().unwrap());
+        let allows = |text: &str| policy.allows_destination(text.parse().unwrap(), None);
         assert!(allows("10.0.0.2").is_ok());
         assert!(allows("::ffff:10.0.0.2").is_ok());
         assert!(allows("10.0.0.3").is_err_and(|why| why.contains("10.0.0.2")));

@@ -1,9 +1,10 @@
 //! One assignment: where it stands and what it has to say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weir_common::assignment::{Assignment, OnControllerLoss, Target};
+use weir_common::assignment::{Assignment, Kind, OnControllerLoss, SessionSpec, Target};
 use weir_common::id::{RunId, SessionId};
 use weir_common::record::End;
 use weir_proto::agent::v1 as pb;
@@ -12,6 +13,7 @@ use weir_proto::agent::v1::session_status::State as SessionState;
 use weir_proto::types::v1 as types;
 
 use super::Action;
+use crate::policy::{Held, LocalPolicy};
 use crate::state::Standing;
 
 /// One end of a session.
@@ -46,6 +48,8 @@ pub(super) struct Run {
     pub(super) untold: bool,
     /// Why a stop was ordered.
     pub(super) stopping: Option<String>,
+    /// What it takes of the host.
+    pub(super) held: Held,
 }
 
 impl Run {
@@ -65,6 +69,7 @@ impl Run {
             t0_ns: None,
             untold: false,
             stopping: None,
+            held: Held::default(),
         }
     }
 
@@ -124,6 +129,58 @@ impl Run {
     ) -> Report {
         self.ends.entry((session, end)).or_default().outcome = Some(state.clone());
         session_report(id, session, end, state)
+    }
+
+    /// Whether a session's end has failed, so that nothing of it runs.
+    fn has_failed(&self, session: SessionId, end: End) -> bool {
+        let end = self.ends.get(&(session, end));
+        end.is_some_and(|end| matches!(end.outcome, Some(SessionState::Failed(_))))
+            || self.excluded.contains(&session)
+    }
+
+    /// Why a policy does not allow what runs, beside what `others` hold; else what
+    /// this run holds under it.
+    ///
+    /// # Errors
+    /// The first flow that breaks it, and how.
+    pub(super) fn under(&self, policy: &LocalPolicy, others: Held) -> Result<Held, String> {
+        let Some(assignment) = &self.assignment else {
+            return Ok(Held::default());
+        };
+        let runs = |session: &SessionSpec| !self.has_failed(session.session, session.end);
+        let verdicts = policy.admit(assignment, others, runs);
+        for (session, refusal) in assignment.sessions.iter().zip(verdicts.refusals) {
+            let refusal = match refusal {
+                None if runs(session) => self.reached(session, policy).err(),
+                refusal => refusal,
+            };
+            if let (Some(refusal), Some(flow)) = (refusal, session.first_flow()) {
+                return Err(format!("{flow}: {refusal}"));
+            }
+        }
+        Ok(verdicts.held)
+    }
+
+    /// Whether the addresses that a ready session has reached are still allowed.
+    fn reached(&self, session: &SessionSpec, policy: &LocalPolicy) -> Result<(), String> {
+        let state = self.ends.get(&(session.session, session.end));
+        let Some(SessionState::Ready(ready)) = state.and_then(|end| end.outcome.as_ref()) else {
+            return Ok(());
+        };
+        let Kind::Socket(traffic) = &session.kind;
+        for tuple in &ready.tuples {
+            let peer = tuple.split_once('>').map(|(from, to)| match session.end {
+                End::Tx => to,
+                End::Rx => from,
+            });
+            let Some(peer) = peer.and_then(|peer| peer.parse::<SocketAddr>().ok()) else {
+                continue;
+            };
+            let sends = session.end == End::Tx || traffic.echo;
+            let service = sends.then_some((traffic.transport, peer.port()));
+            policy.destination(peer.ip(), service)?;
+        }
+        Ok(())
     }
 
     /// When the run stops for want of a controller.

@@ -72,6 +72,7 @@ fn policy() -> LocalPolicy {
         lab: false,
         connected: vec![],
         max_sessions: 10,
+        ..LocalPolicy::default()
     }
 }
 
@@ -111,6 +112,71 @@ fn ready(session: u32, end: End) -> Event {
         tuples: vec![],
         link: true,
     }
+}
+
+#[test]
+fn a_policy_that_changes_stops_what_breaks_it() {
+    let mut runs = Runs::default();
+    let under = |text: &str| LocalPolicy {
+        rules: text.parse().unwrap(),
+        ..policy()
+    };
+    apply(
+        &mut runs,
+        vec![desired(1, Order::Prepare), desired(2, Order::Prepare)],
+    );
+    let same = runs.policy_changed(&under("max_rate = \"3 Mbit/s\""));
+    assert_eq!(same, vec![]);
+    // One megabit with headers, twice: the second run is too much.
+    let stopped = runs.policy_changed(&under("max_rate = \"1.5 Mbit/s\""));
+    let [Action::Stop(RunId(2), reason)] = &stopped[..] else {
+        panic!("{stopped:?}");
+    };
+    assert!(reason.contains("policy has changed") && reason.contains("max_rate"));
+    // Where it has got to is checked, not only where it was to go.
+    let ready = Event::Ready {
+        session: SessionId(2),
+        end: End::Rx,
+        tuples: vec!["11.0.0.2:7>10.0.0.1:7900".to_owned()],
+        link: true,
+    };
+    runs.on_event(RunId(1), &ready);
+    let stopped = runs.policy_changed(&under("deny_destinations = [\"11.0.0.0/8\"]"));
+    assert!(
+        matches!(&stopped[..], [Action::Stop(RunId(1), reason)] if reason.contains("deny_destinations")),
+        "{stopped:?}"
+    );
+}
+
+#[test]
+fn runs_count_together() {
+    let mut runs = Runs::default();
+    let capped = LocalPolicy {
+        rules: "max_rate = \"1.5 Mbit/s\"".parse().unwrap(),
+        ..policy()
+    };
+    let world = World {
+        now_ns: 0,
+        unix_ns: 0,
+        clock_domain: KERNEL,
+        policy: &capped,
+    };
+    let actions = runs.apply(vec![desired(1, Order::Prepare)], &world);
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Prepare(all) if all.sessions.len() == 2))
+    );
+    let actions = runs.apply(
+        vec![desired(1, Order::Prepare), desired(2, Order::Prepare)],
+        &world,
+    );
+    // Its generator is refused; its receiver sends nothing.
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Prepare(all) if all.sessions.len() == 1))
+    );
 }
 
 #[test]

@@ -117,7 +117,8 @@ impl Session {
         let mut refusal = String::new();
         let mut allowed = Vec::new();
         for address in candidates {
-            match run.config.policy.allows_destination(address) {
+            let service = Some((self.traffic().transport, port));
+            match run.config.policy.allows_destination(address, service) {
                 Ok(()) => allowed.push(SocketAddr::new(address, port)),
                 Err(rule) => refusal = format!("dial {address}: {rule}"),
             }

@@ -27,7 +27,11 @@ pub(crate) struct TestPolicy {
 }
 
 impl Policy for TestPolicy {
-    fn allows_destination(&self, address: IpAddr) -> Result<(), String> {
+    fn allows_destination(
+        &self,
+        address: IpAddr,
+        _service: Option<(Transport, u16)>,
+    ) -> Result<(), String> {
         match self.forbidden {
             Some(forbidden) if forbidden == address => Err("the test forbids it".to_owned()),
             _ => Ok(()),

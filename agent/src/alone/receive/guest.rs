@@ -126,7 +126,7 @@ async fn welcome(
                 "it speaks version {version} of the protocol, this side {VERSION}"
             )),
         ),
-        Preamble::Meeting { .. } => match context.host.policy(peer).destination(peer) {
+        Preamble::Meeting { .. } => match context.host.policy(peer).destination(peer, None) {
             Err(rule) => (Answer::Policy, Some(rule)),
             Ok(()) if busy => (
                 Answer::Busy,
