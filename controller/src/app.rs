@@ -1,20 +1,20 @@
 //! `weir serve`: parts built from their configuration, listeners bound, then
 //! everything runs until a signal.
 
+mod server;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tonic::transport::Server;
 use weir_proto::agent::v1::agent_service_server::AgentServiceServer;
 use weir_proto::controller::v1::controller_service_server::ControllerServiceServer;
-use weir_runtime::endpoint::{
-    CAMPAIGN_MESSAGE_BYTES, CONNECTION_WINDOW_BYTES, RECORDS_MESSAGE_BYTES, STREAM_WINDOW_BYTES,
-};
+use weir_runtime::endpoint::{CAMPAIGN_MESSAGE_BYTES, RECORDS_MESSAGE_BYTES};
 use weir_runtime::{DataDir, Endpoint, HostClock, Shutdown, directory};
 
+use crate::audit::{Audit, Entry, Event, Who};
 use crate::grpc::{AgentGateway, Info, OperatorGateway};
 use crate::ingest::Ingest;
 use crate::listener::{Listener, Role};
@@ -22,15 +22,6 @@ use crate::registry::Registry;
 use crate::run::Runs;
 use crate::store::{SqliteStore, Store};
 
-/// Streams of one connection at once (RFC 9113 section 6.5.2): an agent has
-/// one, an experimenter a few.
-const STREAMS: u32 = 16;
-/// Streams that a connection may have reset by our own errors; tonic's default
-/// lifts hyper's bound (RUSTSEC-2024-0003).
-const ERROR_RESETS: usize = 1_024;
-/// A silent connection is asked after this, and closed after the next.
-const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_WAIT: Duration = Duration::from_secs(5);
 /// How long open streams have to end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -88,6 +79,7 @@ pub struct App {
     store: Arc<dyn Store>,
     listeners: Vec<Listener>,
     database: PathBuf,
+    audit: Audit,
     /// Held so that no second controller uses the directory.
     _data: DataDir,
 }
@@ -108,6 +100,10 @@ impl App {
         let store = tokio::task::spawn_blocking(move || SqliteStore::open(&opened))
             .await
             .context("opening the store")??;
+        let directory = path.clone();
+        let audit = tokio::task::spawn_blocking(move || Audit::open(&directory))
+            .await
+            .context("opening the audit log")??;
         let join = data.file("join");
         let or = |given: Vec<Endpoint>, file: PathBuf| {
             if given.is_empty() {
@@ -132,6 +128,7 @@ impl App {
             store: Arc::new(store),
             listeners,
             database,
+            audit,
             _data: data,
         })
     }
@@ -180,6 +177,7 @@ impl App {
             Arc::clone(&registry),
             runs.clone(),
             ingest,
+            self.audit.clone(),
             shutdown.clone(),
         );
         let operators = OperatorGateway::new(
@@ -187,16 +185,25 @@ impl App {
             registry,
             runs,
             info,
+            self.audit.clone(),
             shutdown.clone(),
         );
+        let started = Entry::new(Event::ControllerStarted, Who::controller());
+        self.audit
+            .tell(started.because(concat!("weir ", env!("CARGO_PKG_VERSION"))));
         for listener in self.listeners {
-            let server = serve_on(listener, &agents, &operators, &shutdown).await?;
+            let server =
+                serve_on(listener, &agents, &operators, self.audit.clone(), &shutdown).await?;
             shutdown.spawn(server);
         }
         shutdown.requested().await;
         if !shutdown.finish(GRACE).await {
             tracing::warn!("some streams did not end within {GRACE:?}");
         }
+        let audit = self.audit;
+        tokio::task::spawn_blocking(move || audit.flush())
+            .await
+            .context("writing the audit log")?;
         Ok(())
     }
 }
@@ -211,11 +218,13 @@ fn make_parent(endpoint: &Endpoint) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One server per listener: its role decides which service is there at all.
+/// One server per listener: its role decides which service is there at all, and
+/// the table of methods and roles what of it a peer may call.
 async fn serve_on(
     listener: Listener,
     agents: &AgentGateway,
     operators: &OperatorGateway,
+    audit: Audit,
     shutdown: &Shutdown,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
     let role = listener.role();
@@ -231,7 +240,7 @@ async fn serve_on(
                 .set_serving::<AgentServiceServer<AgentGateway>>()
                 .await;
         }
-        Role::Operator => {
+        Role::Operator | Role::Viewer => {
             health
                 .set_serving::<ControllerServiceServer<OperatorGateway>>()
                 .await;
@@ -242,13 +251,7 @@ async fn serve_on(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .context("building the reflection service")?;
-    let router = Server::builder()
-        .max_concurrent_streams(STREAMS)
-        .http2_max_local_error_reset_streams(Some(ERROR_RESETS))
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_WAIT))
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+    let router = server::bounded(audit)
         .add_optional_service((role == Role::Agent).then_some(agent_service))
         .add_optional_service((role == Role::Operator).then_some(controller_service))
         .add_service(health_service)

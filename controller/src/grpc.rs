@@ -1,6 +1,7 @@
-//! The services: decode, call, encode. What they serve is decided by the
-//! listener's role; see [`crate::app`].
+//! The services: decode, call, encode. Who may call them is decided before, by
+//! the peer's role ([`access`]); see also [`crate::app`].
 
+mod access;
 mod agent_service;
 mod control;
 mod controller_service;
@@ -8,5 +9,6 @@ mod hello;
 mod records;
 mod status;
 
+pub use self::access::Access;
 pub use self::agent_service::AgentGateway;
 pub use self::controller_service::{Info, OperatorGateway};

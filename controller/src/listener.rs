@@ -3,6 +3,7 @@
 //!
 //! Services see a [`Peer`], never a socket.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -32,6 +33,25 @@ pub enum Role {
     Agent,
     /// Everything an experimenter does.
     Operator,
+    /// What an experimenter reads.
+    Viewer,
+}
+
+impl Role {
+    /// The word for it in certificates, messages and the audit log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Operator => "operator",
+            Self::Viewer => "viewer",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// How a peer is connected.

@@ -19,7 +19,7 @@ use crate::Cluster;
 
 /// Bytes as they are, in the place of messages.
 #[derive(Debug, Clone, Copy, Default)]
-struct Raw;
+pub struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;

@@ -1,10 +1,14 @@
 //! What each listener serves: the service of its role, health and reflection,
-//! and nothing of the other role.
+//! and nothing of the other role; and the table of methods and roles, over real
+//! connections.
 
 use std::future::Future;
 
+use prost::Message as _;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
+use tonic::client::Grpc;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -12,11 +16,11 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use weir_proto::agent::v1::agent_service_client::AgentServiceClient;
-use weir_proto::controller::v1::ListRunsRequest;
-use weir_proto::controller::v1::controller_service_client::ControllerServiceClient;
 use weir_runtime::Endpoint;
 use weir_tests::Cluster;
+use weir_tests::pretender::Raw;
+
+use crate::faults::SOON;
 
 const AGENTS: &str = "weir.agent.v1.AgentService";
 const OPERATORS: &str = "weir.controller.v1.ControllerService";
@@ -88,25 +92,64 @@ fn both_listeners_tell_their_health_and_their_services() {
     });
 }
 
+/// The paths of every method in the committed descriptor set.
+fn methods() -> Vec<String> {
+    let set = FileDescriptorSet::decode(weir_proto::FILE_DESCRIPTOR_SET).expect("a set");
+    let mut paths = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            let named = |method: &MethodDescriptorProto| {
+                format!("/{}.{}/{}", file.package(), service.name(), method.name())
+            };
+            paths.extend(service.method.iter().map(named));
+        }
+    }
+    paths
+}
+
+/// What a call with an empty message is answered with; an answer is `Ok`.
+async fn called(channel: Channel, path: &str) -> Code {
+    let mut client = Grpc::new(channel);
+    client.ready().await.expect("the controller listens");
+    let request = Request::new(tokio_stream::once(Vec::new()));
+    let path = path.parse().expect("a path");
+    let answer = async {
+        let mut answers = client.streaming(request, path, Raw).await?.into_inner();
+        answers.message().await
+    };
+    let answer = tokio::time::timeout(SOON, answer).await.expect("in time");
+    answer.map_or_else(|status| status.code(), |_| Code::Ok)
+}
+
 #[test]
-fn a_listener_serves_its_own_role_only() {
+fn a_role_may_call_its_own_methods_only() {
     let cluster = Cluster::new();
+    let methods = methods();
+    assert!(methods.len() >= 12, "{methods:?}");
     block_on(async {
-        let agents = channel(&cluster.join_endpoint()).await;
-        let refused = ControllerServiceClient::new(agents)
-            .list_runs(ListRunsRequest { limit: 1 })
-            .await;
-        assert_eq!(
-            refused.map_err(|status| status.code()).err(),
-            Some(Code::Unimplemented)
-        );
-        let operators = channel(&cluster.operator_endpoint()).await;
-        let refused = AgentServiceClient::new(operators)
-            .control(tokio_stream::empty())
-            .await;
-        assert_eq!(
-            refused.map_err(|status| status.code()).err(),
-            Some(Code::Unimplemented)
-        );
+        for (endpoint, own) in [
+            (cluster.join_endpoint(), AGENTS),
+            (cluster.operator_endpoint(), OPERATORS),
+        ] {
+            let channel = channel(&endpoint).await;
+            for path in &methods {
+                let code = called(channel.clone(), path).await;
+                let denied = code == Code::PermissionDenied;
+                let is_own = path.starts_with(&format!("/{own}/"));
+                assert_eq!(denied, !is_own, "{own}: {path}: {code:?}");
+                assert_ne!(code, Code::Unimplemented, "{own}: {path}");
+            }
+            let none = format!("/{own}/Shell");
+            assert_eq!(called(channel, &none).await, Code::Unimplemented);
+        }
     });
+    let refusals = cluster.weir(&["audit", "--limit", "1000", "--json"]).json();
+    let refusals = refusals["last"].as_array().cloned().unwrap_or_default();
+    let stop = "/weir.controller.v1.ControllerService/Stop";
+    assert!(
+        refusals
+            .iter()
+            .any(|entry| entry["method"] == stop && entry["role"] == "agent"),
+        "{refusals:#?}"
+    );
 }

@@ -2,5 +2,6 @@
 //! agent as one static file; what a host allows.
 
 mod agent_file;
+mod audit;
 mod names;
 mod policy;

@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::campaign::{Purpose, described};
 use crate::command::{
-    Common, agents, block_on, check, completions, delete, demo, plan, records, run, runs, serve,
-    show, stop, watch,
+    Common, agents, audit, block_on, check, completions, delete, demo, plan, records, run, runs,
+    serve, show, stop, watch,
 };
 use crate::failure::Failure;
 
@@ -58,6 +58,8 @@ enum Command {
     Records(records::RecordsArgs),
     /// Delete a run and its records
     Delete(delete::DeleteArgs),
+    /// Read the controller's audit log and check that it is whole
+    Audit(audit::AuditArgs),
     /// Print a script that completes commands in a shell
     Completions(completions::CompletionsArgs),
 }
@@ -82,6 +84,7 @@ impl Cli {
                 local("completions", &outer).and_then(|()| completions::run(&args, described_all()))
             }
             Command::Demo(args) => demo::run(&args, &outer),
+            Command::Audit(args) => audit::run(args, &outer),
             Command::Agents(args) => block_on(agents::run(args, &outer)),
             Command::Check(args) => block_on(check::run(args, &outer)),
             Command::Plan(args) => block_on(plan::run(args, &outer)),

@@ -1,6 +1,7 @@
 //! One file for each command: its arguments, and what it does with them.
 
 pub(crate) mod agents;
+pub(crate) mod audit;
 pub(crate) mod campaign;
 pub(crate) mod check;
 pub(crate) mod completions;

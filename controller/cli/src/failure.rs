@@ -88,9 +88,10 @@ impl Failure {
             Code::Unimplemented => Self::infrastructure(format!(
                 "cannot {operation}: the controller at {endpoint} does not know this call: it is another version of weir than this one"
             )),
-            Code::FailedPrecondition | Code::ResourceExhausted | Code::Aborted => {
-                Self::infrastructure(format!("cannot {operation}: {said}"))
-            }
+            Code::FailedPrecondition
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::Aborted => Self::infrastructure(format!("cannot {operation}: {said}")),
             code => Self::infrastructure(format!(
                 "cannot {operation}: {said} ({code:?} from {endpoint})"
             )),

@@ -1,6 +1,7 @@
 //! What is printed: tables for people, documents for programs, progress while waiting.
 
 pub(crate) mod agents;
+pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod json;
 pub(crate) mod plan;

@@ -9,10 +9,11 @@ use weir_proto::agent::v1::agent_service_server::AgentService;
 use weir_proto::agent::v1::{ControlRequest, ControlResponse, RecordsRequest, RecordsResponse};
 use weir_runtime::{HostClock, Shutdown};
 
+use super::access::who;
 use super::control::Control;
 use super::records::Records;
+use crate::audit::Audit;
 use crate::ingest::Ingest;
-use crate::listener::{Peer, Role};
 use crate::registry::Registry;
 use crate::run::Runs;
 use crate::store::Store;
@@ -35,12 +36,14 @@ impl AgentGateway {
         registry: Arc<Registry>,
         runs: Runs,
         ingest: Ingest,
+        audit: Audit,
         shutdown: Shutdown,
     ) -> Self {
         let control = Control {
             store,
             registry: Arc::clone(&registry),
             runs: runs.clone(),
+            audit: audit.clone(),
             clock: HostClock::from_host(),
         };
         Self {
@@ -49,19 +52,10 @@ impl AgentGateway {
                 ingest,
                 registry,
                 runs,
+                audit,
             },
             shutdown,
         }
-    }
-}
-
-/// Only the agents' listener serves this service; a mistake there must not open it.
-fn require_agent<T>(request: &Request<T>) -> Result<(), Status> {
-    match request.extensions().get::<Peer>() {
-        Some(Peer {
-            role: Role::Agent, ..
-        }) => Ok(()),
-        _ => Err(Status::permission_denied("this method is for agents")),
     }
 }
 
@@ -74,12 +68,12 @@ impl AgentService for AgentGateway {
         &self,
         request: Request<Streaming<ControlRequest>>,
     ) -> Result<Response<Self::ControlStream>, Status> {
-        require_agent(&request)?;
+        let who = who(&request);
         let (sender, receiver) = mpsc::channel(OUTBOUND);
         let (control, token) = (self.control.clone(), self.shutdown.token());
         self.shutdown.spawn(async move {
             tokio::select! {
-                () = control.serve(request.into_inner(), sender) => {}
+                () = control.serve(who, request.into_inner(), sender) => {}
                 () = token.cancelled() => {}
             }
         });
@@ -90,12 +84,12 @@ impl AgentService for AgentGateway {
         &self,
         request: Request<Streaming<RecordsRequest>>,
     ) -> Result<Response<Self::RecordsStream>, Status> {
-        require_agent(&request)?;
+        let who = who(&request);
         let (sender, receiver) = mpsc::channel(OUTBOUND);
         let (records, token) = (self.records.clone(), self.shutdown.token());
         self.shutdown.spawn(async move {
             tokio::select! {
-                () = records.serve(request.into_inner(), sender) => {}
+                () = records.serve(who, request.into_inner(), sender) => {}
                 () = token.cancelled() => {}
             }
         });

@@ -20,7 +20,8 @@ use weir_proto::convert::{self, clip, limits};
 use weir_runtime::HostClock;
 
 use super::hello;
-use super::status::{of_convert, of_store, unreadable};
+use super::status::{of_convert, of_store, refusal, unreadable};
+use crate::audit::{Audit, Entry, Event, Who};
 use crate::registry::{Registry, Session, Wanted};
 use crate::run::{AgentNews, Runs};
 use crate::store::{AgentRow, AssignmentState, SessionState, Store, StoreError};
@@ -42,6 +43,7 @@ pub(super) struct Control {
     pub(super) store: Arc<dyn Store>,
     pub(super) registry: Arc<Registry>,
     pub(super) runs: Runs,
+    pub(super) audit: Audit,
     pub(super) clock: HostClock,
 }
 
@@ -58,21 +60,31 @@ enum Wake {
 
 impl Control {
     /// Serves one stream to its end. A refusal is the stream's last message.
-    pub(super) async fn serve(self, mut inbound: Streaming<ControlRequest>, outbound: Outbound) {
-        if let Err(status) = self.session(&mut inbound, &outbound).await {
+    pub(super) async fn serve(
+        self,
+        mut who: Who,
+        mut inbound: Streaming<ControlRequest>,
+        outbound: Outbound,
+    ) {
+        if let Err(status) = self.session(&mut who, &mut inbound, &outbound).await {
             tracing::info!(code = ?status.code(), reason = status.message(), "control stream refused");
+            if let Some(entry) = refusal(Event::Session, who, &status) {
+                self.audit.tell(entry.by("AgentService/Control"));
+            }
             outbound.send(Err(status)).await.ok();
         }
     }
 
     async fn session(
         &self,
+        who: &mut Who,
         inbound: &mut Streaming<ControlRequest>,
         outbound: &Outbound,
     ) -> Result<(), Status> {
         let (hello, row) = self.introduce(inbound, outbound).await?;
         let boot = row.boot;
         let name = row.name.clone();
+        *who = who.clone().named(&name);
         let (epoch, acked_seq) = {
             let name = name.clone();
             self.store(move |store| {
@@ -293,6 +305,9 @@ impl Control {
         for reason in &nack.reasons {
             let sessions = reason.sessions.iter().copied().map(SessionId).collect();
             let text = format!("{}: {}", reason.field, reason.problem);
+            let who = Who::agent(&session.name);
+            let entry = Entry::new(Event::Policy, who).to(RunId(reason.run));
+            self.audit.tell(entry.refused(&text));
             refuse(RunId(reason.run), sessions, clip(&text, limits::REASON));
         }
     }

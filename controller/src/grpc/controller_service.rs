@@ -15,9 +15,10 @@ use weir_proto::controller::v1::controller_service_server::ControllerService;
 use weir_proto::controller::v1::{self as pb, watch_response};
 use weir_runtime::{HostClock, Shutdown};
 
+use super::access::who;
 use super::status::{of_run, of_store};
+use crate::audit::{Audit, Entry, Event};
 use crate::export::{self, Table, What};
-use crate::listener::{Peer, Role};
 use crate::registry::{AgentView, Registry};
 use crate::run::{Runs, Sharing, Watch};
 use crate::store::{CampaignText, RunRef, Store, StoreError};
@@ -45,6 +46,7 @@ pub struct OperatorGateway {
     registry: Arc<Registry>,
     runs: Runs,
     info: Info,
+    audit: Audit,
     clock: HostClock,
     shutdown: Shutdown,
 }
@@ -56,6 +58,7 @@ impl OperatorGateway {
         registry: Arc<Registry>,
         runs: Runs,
         info: Info,
+        audit: Audit,
         shutdown: Shutdown,
     ) -> Self {
         Self {
@@ -63,6 +66,7 @@ impl OperatorGateway {
             registry,
             runs,
             info,
+            audit,
             clock: HostClock::from_host(),
             shutdown,
         }
@@ -80,22 +84,53 @@ impl OperatorGateway {
             .map_err(|error| of_store(&error))
     }
 
+    /// Tells the audit log what came of a call that changes something.
+    fn told<T>(&self, entry: Entry, answer: Result<T, Status>) -> Result<Response<T>, Status> {
+        self.audit.tell(match &answer {
+            Ok(_) => entry,
+            Err(status) => entry.refused(status.message()),
+        });
+        answer.map(Response::new)
+    }
+
+    async fn start(&self, request: pb::RunRequest) -> Result<pb::RunResponse, Status> {
+        let sharing = match (request.queue, request.share) {
+            (_, true) => Sharing::Share,
+            (true, false) => Sharing::Queue,
+            (false, false) => Sharing::Refuse,
+        };
+        let source = source(request.campaign)?;
+        let run = self
+            .runs
+            .run(source, sharing)
+            .await
+            .map_err(|error| of_run(&error))?;
+        Ok(pb::RunResponse {
+            run: run.to_string(),
+        })
+    }
+
+    async fn end(&self, run: RunId, reason: &str) -> Result<pb::StopResponse, Status> {
+        let reason = match reason.trim() {
+            "" => "stopped by an operator".to_owned(),
+            reason => reason.chars().take(200).collect(),
+        };
+        let stopped = self
+            .runs
+            .stop(run, reason)
+            .await
+            .map_err(|error| of_run(&error))?;
+        Ok(pb::StopResponse {
+            run: run.to_string(),
+            stopped,
+        })
+    }
+
     async fn find(&self, reference: &str) -> Result<RunId, Status> {
         let reference: RunRef = reference
             .parse()
             .map_err(|error| Status::invalid_argument(format!("run: {error}")))?;
         self.store(move |store| store.find_run(&reference)).await
-    }
-}
-
-/// Only the operators' listener serves this service; a mistake there must not open it.
-fn require_operator<T>(request: &Request<T>) -> Result<(), Status> {
-    match request.extensions().get::<Peer>() {
-        Some(Peer {
-            role: Role::Operator,
-            ..
-        }) => Ok(()),
-        _ => Err(Status::permission_denied("this method is for operators")),
     }
 }
 
@@ -135,7 +170,6 @@ impl ControllerService for OperatorGateway {
         &self,
         request: Request<pb::ListAgentsRequest>,
     ) -> Result<Response<pb::ListAgentsResponse>, Status> {
-        require_operator(&request)?;
         let text = request.into_inner().selector;
         let selector: Option<Selector> = match text.trim() {
             "" => None,
@@ -169,7 +203,6 @@ impl ControllerService for OperatorGateway {
         &self,
         request: Request<pb::PlanRequest>,
     ) -> Result<Response<pb::PlanResponse>, Status> {
-        require_operator(&request)?;
         let source = source(request.into_inner().campaign)?;
         let plan = self
             .runs
@@ -185,29 +218,20 @@ impl ControllerService for OperatorGateway {
         &self,
         request: Request<pb::RunRequest>,
     ) -> Result<Response<pb::RunResponse>, Status> {
-        require_operator(&request)?;
-        let request = request.into_inner();
-        let sharing = match (request.queue, request.share) {
-            (_, true) => Sharing::Share,
-            (true, false) => Sharing::Queue,
-            (false, false) => Sharing::Refuse,
+        let who = who(&request);
+        let answer = self.start(request.into_inner()).await;
+        let entry = Entry::new(Event::RunStarted, who).by("ControllerService/Run");
+        let entry = match &answer {
+            Ok(answer) => entry.to(&answer.run),
+            Err(_) => entry,
         };
-        let source = source(request.campaign)?;
-        let run = self
-            .runs
-            .run(source, sharing)
-            .await
-            .map_err(|error| of_run(&error))?;
-        Ok(Response::new(pb::RunResponse {
-            run: run.to_string(),
-        }))
+        self.told(entry, answer)
     }
 
     async fn watch(
         &self,
         request: Request<pb::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        require_operator(&request)?;
         let run = self.find(&request.into_inner().run).await?;
         if let Some(watch) = self.runs.watch(run).await {
             return Ok(Response::new(follow(watch, &self.shutdown)));
@@ -232,7 +256,6 @@ impl ControllerService for OperatorGateway {
         &self,
         request: Request<pb::ListRunsRequest>,
     ) -> Result<Response<pb::ListRunsResponse>, Status> {
-        require_operator(&request)?;
         let limit = match request.into_inner().limit {
             0 => RUNS_LISTED,
             limit => limit as usize,
@@ -257,7 +280,6 @@ impl ControllerService for OperatorGateway {
         &self,
         request: Request<pb::GetResultRequest>,
     ) -> Result<Response<pb::GetResultResponse>, Status> {
-        require_operator(&request)?;
         let run = self.find(&request.into_inner().run).await?;
         let result = self
             .runs
@@ -273,7 +295,6 @@ impl ControllerService for OperatorGateway {
         &self,
         request: Request<pb::RecordsRequest>,
     ) -> Result<Response<Self::RecordsStream>, Status> {
-        require_operator(&request)?;
         let request = request.into_inner();
         let what = rows_of(&request)?;
         let run = self.find(&request.run).await?;
@@ -298,46 +319,37 @@ impl ControllerService for OperatorGateway {
         &self,
         request: Request<pb::StopRequest>,
     ) -> Result<Response<pb::StopResponse>, Status> {
-        require_operator(&request)?;
+        let who = who(&request);
         let request = request.into_inner();
         let run = self.find(&request.run).await?;
-        let reason = match request.reason.trim() {
-            "" => "stopped by an operator".to_owned(),
-            reason => reason.chars().take(200).collect(),
-        };
-        let stopped = self
-            .runs
-            .stop(run, reason)
-            .await
-            .map_err(|error| of_run(&error))?;
-        Ok(Response::new(pb::StopResponse {
-            run: run.to_string(),
-            stopped,
-        }))
+        let answer = self.end(run, &request.reason).await;
+        let entry = Entry::new(Event::RunStopped, who).by("ControllerService/Stop");
+        self.told(entry.to(run).because(&request.reason), answer)
     }
 
     async fn delete(
         &self,
         request: Request<pb::DeleteRequest>,
     ) -> Result<Response<pb::DeleteResponse>, Status> {
-        require_operator(&request)?;
+        let who = who(&request);
         let reference = request.into_inner().run;
         if reference.is_empty() {
             return Err(Status::invalid_argument("run: name the run to delete"));
         }
         let run = self.find(&reference).await?;
-        let rows = self.store(move |store| store.delete_run(run)).await?;
-        Ok(Response::new(pb::DeleteResponse {
+        let rows = self.store(move |store| store.delete_run(run)).await;
+        let answer = rows.map(|rows| pb::DeleteResponse {
             run: run.to_string(),
             rows,
-        }))
+        });
+        let entry = Entry::new(Event::RunDeleted, who).by("ControllerService/Delete");
+        self.told(entry.to(run), answer)
     }
 
     async fn get_info(
         &self,
-        request: Request<pb::GetInfoRequest>,
+        _request: Request<pb::GetInfoRequest>,
     ) -> Result<Response<pb::GetInfoResponse>, Status> {
-        require_operator(&request)?;
         Ok(Response::new(pb::GetInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             database: self.info.database.clone(),

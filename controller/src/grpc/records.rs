@@ -12,7 +12,8 @@ use weir_proto::agent::v1::{
 };
 use weir_proto::convert::ConvertError;
 
-use super::status::{of_convert, of_store, unreadable};
+use super::status::{of_convert, of_store, refusal, unreadable};
+use crate::audit::{Audit, Event, Who};
 use crate::ingest::{Ingest, Pending};
 use crate::registry::Registry;
 use crate::run::Runs;
@@ -29,6 +30,7 @@ pub(super) struct Records {
     pub(super) ingest: Ingest,
     pub(super) registry: Arc<Registry>,
     pub(super) runs: Runs,
+    pub(super) audit: Audit,
 }
 
 type Outbound = mpsc::Sender<Result<RecordsResponse, Status>>;
@@ -42,18 +44,30 @@ struct Sender {
 
 impl Records {
     /// Serves one stream to its end.
-    pub(super) async fn serve(self, inbound: Streaming<RecordsRequest>, outbound: Outbound) {
+    pub(super) async fn serve(
+        self,
+        mut who: Who,
+        inbound: Streaming<RecordsRequest>,
+        outbound: Outbound,
+    ) {
         let (pending, commits) = mpsc::channel(IN_FLIGHT);
         let acknowledge = acknowledge(commits, outbound.clone(), self.runs.clone());
-        let (read, ()) = tokio::join!(self.read(inbound, &outbound, pending), acknowledge);
+        let (read, ()) = tokio::join!(
+            self.read(&mut who, inbound, &outbound, pending),
+            acknowledge
+        );
         if let Err(status) = read {
             tracing::warn!(code = ?status.code(), reason = status.message(), "records stream refused");
+            if let Some(entry) = refusal(Event::Records, who, &status) {
+                self.audit.tell(entry.by("AgentService/Records"));
+            }
             outbound.send(Err(status)).await.ok();
         }
     }
 
     async fn read(
         &self,
+        who: &mut Who,
         mut inbound: Streaming<RecordsRequest>,
         outbound: &Outbound,
         pending: mpsc::Sender<Pending>,
@@ -65,6 +79,7 @@ impl Records {
             ));
         };
         let sender = self.open(&open)?;
+        *who = who.clone().named(&sender.name);
         let acked_seq = self
             .ingest
             .watermark(&sender.name, sender.boot)

@@ -5,6 +5,7 @@ use std::error::Error;
 use tonic::{Code, Status};
 use weir_proto::convert::ConvertError;
 
+use crate::audit::{Entry, Event, Who};
 use crate::run::RunError;
 use crate::store::StoreError;
 
@@ -59,6 +60,23 @@ pub(super) fn unreadable(status: &Status) -> Option<Status> {
         _ => return None,
     };
     Some(Status::new(code, format!("message: {}", status.message())))
+}
+
+/// What the audit log is told of a stream that ended with this status; `None`
+/// when nothing was refused. A name that another key owns has an event of its own.
+pub(super) fn refusal(event: Event, who: Who, status: &Status) -> Option<Entry> {
+    let event = match status.code() {
+        Code::AlreadyExists => Event::NameKey,
+        Code::InvalidArgument
+        | Code::FailedPrecondition
+        | Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::OutOfRange
+        | Code::ResourceExhausted
+        | Code::Unimplemented => event,
+        _ => return None,
+    };
+    Some(Entry::new(event, who).refused(status.message()))
 }
 
 /// A message that is not what it should be; names the field.
