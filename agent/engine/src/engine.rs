@@ -11,6 +11,7 @@ use weir_common::id::{RunId, SessionId};
 use weir_common::record::{End, FlowClosed, PeerTotals, Record};
 
 use crate::clock::Clock;
+use crate::consent::Questions;
 use crate::cpus::CpuList;
 use crate::drive::CrewError;
 use crate::run::Cpus;
@@ -186,13 +187,19 @@ pub enum EngineError {
 pub struct Engine {
     config: EngineConfig,
     cpus: Cpus,
+    questions: Questions,
 }
 
 impl Engine {
     /// An engine; it does nothing until it is given an assignment.
     pub fn new(config: EngineConfig) -> Self {
         let cpus = Cpus::new(config.cpus.clone());
-        Self { config, cpus }
+        let questions = Questions::default();
+        Self {
+            config,
+            cpus,
+            questions,
+        }
     }
 
     /// Starts to prepare an assignment: binds listeners, dials the targets that
@@ -214,7 +221,12 @@ impl Engine {
                 return Err(EngineError::Unsupported { session, speaks });
             }
         }
-        RunHandle::begin(&self.config, &self.cpus, assignment, sink)
+        RunHandle::begin(
+            &self.config,
+            (&self.cpus, &self.questions),
+            assignment,
+            sink,
+        )
     }
 }
 

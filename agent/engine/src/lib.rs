@@ -18,6 +18,7 @@
 pub mod arrival;
 pub mod cgroup;
 pub mod clock;
+mod consent;
 pub mod cpus;
 mod drive;
 pub mod engine;

@@ -83,6 +83,11 @@ impl FlowLink {
         self.broken.load(Ordering::Acquire)
     }
 
+    /// Where its other end is.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.connection.peer_addr()
+    }
+
     fn is_full(&self) -> bool {
         self.lock().bytes.len() > UNSENT_BYTES_MAX
     }

@@ -335,7 +335,8 @@ impl Listener {
             let _told = connection.write(&[Answer::Options.encode()]);
             return;
         }
-        if connection.write(&[Answer::Accepted.encode()]).is_ok() {
+        let consent = Answer::consent(self.run.assignment.nonce);
+        if connection.write(&consent).is_ok() {
             let attached = Attached {
                 local: connection.local_addr(),
                 peer: connection.peer_addr(),
@@ -373,8 +374,8 @@ impl Listener {
         let Some((session, stream)) = self.tags.get(&heard.tag) else {
             return Vec::new();
         };
-        let now_ns = self.run.config.clock.now_ns();
-        if session.repeat_hello(*stream, heard.source, heard.sequence, now_ns) {
+        let nonce = self.run.assignment.nonce;
+        if session.repeat_hello(*stream, heard.source, heard.sequence, nonce) {
             return Vec::new();
         }
         if !session.is_accepting() || session.traffic().transport != Transport::Udp {
@@ -390,7 +391,7 @@ impl Listener {
             Ok(mut attached) => {
                 if let StreamSocket::Udp(child) = &attached.socket {
                     strays = waiting_at(child, heard.to);
-                    let sent = answer_hello(child, heard.tag, heard.sequence, now_ns);
+                    let sent = answer_hello(child, heard.tag, heard.sequence, nonce);
                     attached.control_packets = if session.spec.end == End::Rx {
                         1
                     } else {

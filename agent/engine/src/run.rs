@@ -11,6 +11,7 @@ use std::time::Duration;
 use weir_common::assignment::Assignment;
 use weir_common::id::SessionId;
 
+use crate::consent::{Consent, Questions};
 use crate::cpus::CpuList;
 use crate::drive::Crew;
 use crate::engine::{EngineConfig, EngineError, Event, Sink};
@@ -50,6 +51,8 @@ pub(crate) struct Run {
     pub(crate) stop: Waker,
     /// Woken when every session has ended.
     pub(crate) end: Waker,
+    /// Who may be sent to.
+    pub(crate) consent: Consent,
     cpus: Cpus,
     t0_ns: OnceLock<u64>,
     stopped: OnceLock<(u64, String)>,
@@ -158,7 +161,7 @@ impl RunHandle {
     /// Starts the run's threads.
     pub(crate) fn begin(
         config: &EngineConfig,
-        cpus: &Cpus,
+        (cpus, questions): (&Cpus, &Questions),
         assignment: Arc<Assignment>,
         sink: Arc<dyn Sink>,
     ) -> Result<Self, EngineError> {
@@ -179,6 +182,7 @@ impl RunHandle {
             crew,
             stop,
             end,
+            consent: Consent::new(questions),
             cpus: cpus.clone(),
             t0_ns: OnceLock::new(),
             stopped: OnceLock::new(),

@@ -298,7 +298,7 @@ impl Session {
         stream: u16,
         source: SocketAddr,
         sequence: u64,
-        now_ns: u64,
+        nonce: u64,
     ) -> bool {
         let mut state = self.lock();
         let end = self.spec.end;
@@ -306,7 +306,7 @@ impl Session {
         match &mut state.streams[usize::from(stream)] {
             Some(attached) if attached.peer == source => {
                 if let StreamSocket::Udp(socket) = &attached.socket {
-                    let sent = answer_hello(socket, tag, sequence, now_ns);
+                    let sent = answer_hello(socket, tag, sequence, nonce);
                     attached.control_packets += if end == End::Rx { 1 } else { u64::from(sent) };
                 }
                 true

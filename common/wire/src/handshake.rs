@@ -10,7 +10,9 @@
 //!
 //! The end that dialled sends the preamble, the end that accepted answers with
 //! one byte ([`Answer`]) and closes the connection unless it accepted. On a data
-//! connection the preamble and the answer are not payload.
+//! connection it accepts with one byte and the run's nonce ([`Answer::consent`]): the
+//! tag does not tell it, so that only who takes part in the run can. Preamble and
+//! answer are not payload, and the answer is no longer than the preamble.
 
 use crate::bytes::Reader;
 
@@ -65,6 +67,9 @@ pub enum Answer {
     Busy,
 }
 
+/// Bytes that accept a data connection: as many as its preamble has.
+pub const CONSENT_LENGTH: usize = 9;
+
 /// Why bytes are not a preamble or an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
@@ -74,6 +79,11 @@ pub enum HandshakeError {
     /// A kind of connection this build does not know.
     #[error("connection is of unknown kind {0}: the peer may be of a newer version")]
     UnknownKind(u8),
+    /// A data connection was accepted without the run's nonce.
+    #[error(
+        "peer accepted the connection, but takes no part in the run: another program listens there"
+    )]
+    Stranger,
     /// An answer this build does not know.
     #[error("peer answered the connection with unknown status {0}: it may be of a newer version")]
     UnknownAnswer(u8),
@@ -136,6 +146,32 @@ impl Answer {
         }
     }
 
+    /// The bytes that accept a data connection of a run.
+    pub fn consent(nonce: u64) -> [u8; CONSENT_LENGTH] {
+        let mut bytes = [0; CONSENT_LENGTH];
+        bytes[0] = Self::Accepted.encode();
+        bytes[1..].copy_from_slice(&nonce.to_be_bytes());
+        bytes
+    }
+
+    /// Reads the answer to the preamble of a data connection off what has arrived so
+    /// far; `None` if more bytes are needed.
+    pub fn decode_data(bytes: &[u8], nonce: u64) -> Result<Option<Self>, HandshakeError> {
+        let Some(first) = bytes.first() else {
+            return Ok(None);
+        };
+        let answer = Self::decode(*first)?;
+        let expected = Self::consent(nonce);
+        if answer != Self::Accepted {
+            return Ok(Some(answer));
+        }
+        let compared = bytes.len().min(CONSENT_LENGTH);
+        if bytes[..compared] != expected[..compared] {
+            return Err(HandshakeError::Stranger);
+        }
+        Ok((compared == CONSENT_LENGTH).then_some(answer))
+    }
+
     /// Reads the byte that arrived.
     pub fn decode(byte: u8) -> Result<Self, HandshakeError> {
         match byte {
@@ -189,6 +225,31 @@ mod tests {
             assert_eq!(Answer::decode(answer.encode()), Ok(answer));
         }
         assert_eq!(Answer::decode(9), Err(HandshakeError::UnknownAnswer(9)));
+    }
+
+    #[test]
+    fn only_the_nonce_is_consent() {
+        let nonce = 0x0102_0304_0506_0708;
+        let bytes = Answer::consent(nonce);
+        assert_eq!(bytes.len(), Preamble::Data { tag: 1 }.encode().len());
+        for length in 0..bytes.len() {
+            assert_eq!(Answer::decode_data(&bytes[..length], nonce), Ok(None));
+        }
+        let accepted = Ok(Some(Answer::Accepted));
+        assert_eq!(Answer::decode_data(&bytes, nonce), accepted);
+        assert_eq!(
+            Answer::decode_data(&bytes, nonce + 1),
+            Err(HandshakeError::Stranger)
+        );
+        assert_eq!(
+            Answer::decode_data(b"\0HTTP", nonce),
+            Err(HandshakeError::Stranger)
+        );
+        let refused = Answer::decode_data(&[Answer::Policy.encode()], nonce);
+        assert_eq!(refused, Ok(Some(Answer::Policy)));
+        // What a service gets that sends back what it is sent.
+        let mirrored = Answer::decode_data(&Preamble::Data { tag: 1 }.encode(), nonce);
+        assert!(mirrored.is_err());
     }
 
     fn preamble() -> impl Strategy<Value = Preamble> {

@@ -43,7 +43,8 @@ pub enum ProbeKind {
     /// A generator asks before T0 whether the path works. The sequence counts
     /// the attempts.
     Hello,
-    /// The receiver's answer, with the sequence of the hello it answers.
+    /// The answer to a hello, with its sequence, and in the place of the send time the
+    /// run's nonce: the hello does not tell it, so that only who takes part in the run can.
     HelloAck,
     /// A packet that the receiver sent back, with the sequence and the send time
     /// of the one it answers.

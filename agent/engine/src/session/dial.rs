@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use weir_common::assignment::Transport;
 use weir_common::record::End;
-use weir_wire::handshake::{Answer, Preamble};
+use weir_wire::handshake::{Answer, CONSENT_LENGTH, Preamble};
 use weir_wire::probe_header::ProbeKind;
 
 use super::prepare::{attach_udp, drain_control, failed, send_control, unspecified};
@@ -72,6 +72,8 @@ enum Attempt {
     },
     Greet {
         connection: TcpConnection,
+        /// What has come of the answer.
+        heard: Vec<u8>,
         setup_us: u64,
         until_ns: u64,
     },
@@ -219,9 +221,10 @@ impl Dial {
             } => self.connect(session, now_ns, connecting, (since_ns, until_ns)),
             Attempt::Greet {
                 connection,
+                heard,
                 setup_us,
                 until_ns,
-            } => self.greet_tcp(now_ns, connection, (setup_us, until_ns)),
+            } => self.greet_tcp(run, now_ns, (connection, heard), (setup_us, until_ns)),
             Attempt::Attached(attached) => Ok((Attempt::Attached(attached), Wait::Over)),
         }
     }
@@ -278,9 +281,10 @@ impl Dial {
             );
         }
         attached.control_packets = 0;
-        let answered = drain_control(run, &mut attached, tag, end);
+        let answered = drain_control(run, session, &mut attached, tag);
         self.control_packets += attached.control_packets;
         if answered {
+            run.consent.given(self.peer().ip());
             attached.control_packets = self.control_packets;
             attached.setup_us = Some(now_ns.saturating_sub(self.begun_ns) / 1000);
             return Ok((Attempt::Attached(attached), Wait::Over));
@@ -291,10 +295,16 @@ impl Dial {
             if enough || late {
                 return Err(Setback::Next(problem));
             }
-            let sent = send_control(&attached, tag, ProbeKind::Hello, hellos, now_ns);
-            self.control_packets += u64::from(sent && end == End::Tx);
-            hellos += 1;
-            next_ns = now_ns + HELLO_EVERY_NS;
+            match run.consent.ask(self.peer().ip(), now_ns) {
+                Err(_) if now_ns >= self.deadline_ns => return Err(Setback::Next(problem)),
+                Err(until_ns) => next_ns = until_ns,
+                Ok(()) => {
+                    let sent = send_control(&attached, tag, ProbeKind::Hello, hellos, now_ns);
+                    self.control_packets += u64::from(sent && end == End::Tx);
+                    hellos += 1;
+                    next_ns = now_ns + HELLO_EVERY_NS;
+                }
+            }
         }
         let attempt = Attempt::Hello {
             attached,
@@ -307,6 +317,16 @@ impl Dial {
 
     fn open_tcp(&self, run: &Run, session: &Session, now_ns: u64) -> Result<Attempt, Setback> {
         let peer = self.peer();
+        if let Err(until_ns) = run.consent.ask(peer.ip(), now_ns) {
+            if now_ns < self.deadline_ns {
+                return Ok(Attempt::Pause(until_ns));
+            }
+            let reason = format!("no time was left to ask {peer}/tcp, which has not answered yet");
+            return Err(Setback::Retry(Failure::new(
+                FailureCode::Unreachable,
+                reason,
+            )));
+        }
         let port = session.source_port(self.stream);
         let address = session.spec.source_address;
         let address = address.or_else(|| (port != 0).then(|| unspecified(peer)));
@@ -378,6 +398,7 @@ impl Dial {
         self.revision += 1; // it is now to be readable
         let attempt = Attempt::Greet {
             connection,
+            heard: Vec::new(),
             setup_us: now_ns.saturating_sub(since_ns) / 1000,
             until_ns: now_ns + self.timeout_ns(now_ns),
         };
@@ -386,26 +407,38 @@ impl Dial {
 
     fn greet_tcp(
         &self,
+        run: &Run,
         now_ns: u64,
-        connection: TcpConnection,
+        (connection, mut heard): (TcpConnection, Vec<u8>),
         (setup_us, until_ns): (u64, u64),
     ) -> Result<(Attempt, Wait), Setback> {
         let peer = self.peer();
-        let mut byte = [0];
-        let answer = match connection.read(&mut byte) {
-            Ok(Transfer::Moved(_)) => Answer::decode(byte[0]).ok(),
-            Ok(Transfer::WouldBlock) if now_ns < until_ns => {
-                let attempt = Attempt::Greet {
-                    connection,
-                    setup_us,
-                    until_ns,
-                };
-                return Ok((attempt, Wait::Until(until_ns)));
+        let mut bytes = [0; CONSENT_LENGTH];
+        // Payload may follow: not a byte more is read than the answer has.
+        let room = CONSENT_LENGTH - heard.len();
+        let answer = match connection.read(&mut bytes[..room]) {
+            Ok(Transfer::Moved(count)) => {
+                heard.extend(&bytes[..count]);
+                Answer::decode_data(&heard, run.assignment.nonce)
             }
-            _ => None,
+            Ok(Transfer::WouldBlock) if now_ns < until_ns => Ok(None),
+            _ => {
+                let reason = format!("{peer}/tcp accepted the connection and did not answer");
+                return Err(Setback::of(Failure::new(FailureCode::Unreachable, reason)));
+            }
         };
+        if answer == Ok(None) {
+            let attempt = Attempt::Greet {
+                connection,
+                heard,
+                setup_us,
+                until_ns,
+            };
+            return Ok((attempt, Wait::Until(until_ns)));
+        }
         let (code, reason) = match answer {
-            Some(Answer::Accepted) => {
+            Ok(Some(Answer::Accepted)) => {
+                run.consent.given(peer.ip());
                 let attached = Attached {
                     local: connection.local_addr(),
                     peer,
@@ -417,22 +450,19 @@ impl Dial {
                 };
                 return Ok((Attempt::Attached(attached), Wait::Over));
             }
-            Some(Answer::Policy) => (
+            Ok(Some(Answer::Policy)) => (
                 FailureCode::Policy,
                 format!("{peer}/tcp: the peer's policy forbids this host"),
             ),
-            Some(Answer::Options) => (
+            Ok(Some(Answer::Options)) => (
                 FailureCode::Bind,
                 format!("{peer}/tcp: that host cannot give what the flow asks of the socket"),
             ),
-            Some(answer) => (
+            Ok(answer) => (
                 FailureCode::Refused,
                 format!("{peer}/tcp turned the connection away: {answer:?}"),
             ),
-            None => (
-                FailureCode::Unreachable,
-                format!("{peer}/tcp accepted the connection and did not answer"),
-            ),
+            Err(error) => (FailureCode::Refused, format!("{peer}/tcp: {error}")),
         };
         Err(Setback::of(Failure::new(code, reason)))
     }

@@ -13,7 +13,6 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use weir_common::assignment::Peer;
-use weir_common::record::End;
 
 use super::dial::Dial;
 use super::prepare::{describe, drain_control, tuples};
@@ -185,7 +184,7 @@ impl Life {
         let (run, session) = (&self.run, &self.session);
         let Some(t0_ns) = run.t0_ns() else {
             for (stream, tag) in streams.iter_mut().zip(&session.spec.tags) {
-                serve_early(run, stream, *tag, session.spec.end)?;
+                serve_early(run, session, stream, *tag)?;
             }
             return Ok(Some(Next::Sockets(u64::MAX)));
         };
@@ -280,12 +279,17 @@ fn before_t0(run: &Run, until_ns: u64) -> u64 {
 }
 
 /// Something came before T0 was named: a repeated hello, or the end of a connection.
-fn serve_early(run: &Run, stream: &mut Attached, tag: u32, end: End) -> Result<(), Failure> {
+fn serve_early(
+    run: &Run,
+    session: &Session,
+    stream: &mut Attached,
+    tag: u32,
+) -> Result<(), Failure> {
     match &stream.socket {
         StreamSocket::Udp(socket) => {
             // What others say of our hellos would keep the socket ready.
             socket.take_errors();
-            drain_control(run, stream, tag, end);
+            drain_control(run, session, stream, tag);
             Ok(())
         }
         StreamSocket::Tcp(connection) => match peek_end(connection) {

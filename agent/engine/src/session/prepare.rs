@@ -3,12 +3,12 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use weir_common::assignment::{Family, Marking, OnFull, Peer, Rate};
+use weir_common::assignment::{Family, Marking, OnFull, Peer, Rate, Transport};
 use weir_common::record::End;
 use weir_wire::probe_header::{LENGTH, ProbeHeader, ProbeKind};
 
 use super::life::Dialled;
-use super::{Attached, Failure, Session, StreamSocket};
+use super::{Attached, Failure, Session, State, StreamSocket};
 use crate::engine::FailureCode;
 use crate::generator::udp::wants_bundles;
 use crate::link::LINK_PATIENCE_NS;
@@ -70,6 +70,7 @@ impl Session {
         }
         let linked = state.link.is_some() && !Self::awaits_clock(&mut state);
         if complete_ns.is_some_and(|at_ns| linked || now_ns >= at_ns + LINK_PATIENCE_NS) {
+            self.check_proven(&state)?;
             state.accepting = false;
             let streams = state.streams.iter_mut().filter_map(Option::take);
             return Ok(Dialled::All(streams.collect()));
@@ -79,10 +80,30 @@ impl Session {
         for (stream, tag) in state.streams.iter_mut().zip(&self.spec.tags) {
             if let Some(attached) = stream {
                 some = true;
-                drain_control(run, attached, *tag, self.spec.end);
+                drain_control(run, self, attached, *tag);
             }
         }
         Ok(if some { Dialled::Some } else { Dialled::None })
+    }
+
+    /// A hello's source can be made up, a connection's cannot: who dials a UDP flow that this
+    /// end sends on has to have brought its flow link from the same address.
+    fn check_proven(&self, state: &State) -> Result<(), Failure> {
+        let traffic = self.traffic();
+        let sends = self.spec.end == End::Tx || traffic.echo;
+        if !sends || traffic.transport != Transport::Udp {
+            return Ok(());
+        }
+        let at = |address: SocketAddr| address.ip().to_canonical();
+        let proven = state.link.as_ref().map(|link| at(link.peer()));
+        let mut peers = state.streams.iter().flatten().map(|stream| stream.peer);
+        let Some(peer) = peers.find(|peer| proven != Some(at(*peer))) else {
+            return Ok(());
+        };
+        let reason = format!(
+            "{peer}/udp said hello, and no flow link came from that address, which may be made up: let TCP pass to the same port"
+        );
+        Err(Failure::new(FailureCode::Unreachable, reason))
     }
 
     /// The source port of a stream at the end that dials; 0 = any.
@@ -209,9 +230,15 @@ pub(crate) fn attach_udp(
 }
 
 /// Takes in what waits at a UDP stream before T0: answers hellos at the end that
-/// listens, and says whether an answer came at the end that dialled. Counts what
-/// travelled in the direction of the data.
-pub(crate) fn drain_control(run: &Run, attached: &mut Attached, tag: u32, end: End) -> bool {
+/// listens, and says whether an answer with the run's nonce came at the end that
+/// dialled. Counts what travelled in the direction of the data.
+pub(crate) fn drain_control(
+    run: &Run,
+    session: &Session,
+    attached: &mut Attached,
+    tag: u32,
+) -> bool {
+    let (end, nonce) = (session.spec.end, run.assignment.nonce);
     let StreamSocket::Udp(socket) = &attached.socket else {
         return false;
     };
@@ -228,10 +255,10 @@ pub(crate) fn drain_control(run: &Run, attached: &mut Attached, tag: u32, end: E
                 continue;
             }
             control += u64::from(end == End::Rx);
-            answered |= header.kind == ProbeKind::HelloAck;
-            if header.kind == ProbeKind::Hello {
-                let now_ns = run.config.clock.now_ns();
-                let sent = answer_hello(socket, tag, header.sequence, now_ns);
+            answered |= header.kind == ProbeKind::HelloAck && header.send_ns == Some(nonce);
+            // The end that dials is asked by nobody: what comes is its own hello, sent back.
+            if header.kind == ProbeKind::Hello && !session.spec.dials {
+                let sent = answer_hello(socket, tag, header.sequence, nonce);
                 control += u64::from(sent && end == End::Tx);
             }
         }
@@ -243,9 +270,9 @@ pub(crate) fn drain_control(run: &Run, attached: &mut Attached, tag: u32, end: E
     answered
 }
 
-/// Answers a hello; whether the answer left.
-pub(crate) fn answer_hello(socket: &UdpSocket, tag: u32, sequence: u64, now_ns: u64) -> bool {
-    send_header(socket, tag, ProbeKind::HelloAck, sequence, now_ns)
+/// Answers a hello with the run's nonce; whether the answer left.
+pub(crate) fn answer_hello(socket: &UdpSocket, tag: u32, sequence: u64, nonce: u64) -> bool {
+    send_header(socket, tag, ProbeKind::HelloAck, sequence, nonce)
 }
 
 pub(super) fn send_control(

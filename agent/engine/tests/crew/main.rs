@@ -18,10 +18,11 @@ use weir_common::assignment::{Rate, Transport};
 use weir_common::record::{End, Ending};
 use weir_engine::engine::{Engine, EngineConfig, Event};
 use weir_engine::socket::{raise_descriptor_limit, thread_cpus};
+use weir_wire::handshake::Answer;
 
 use crate::pair::{
-    Events, MS, Pair, TestPolicy, assert_conserved, assert_whole, assignment, config, engine,
-    now_ns, segment, session, traffic,
+    Events, MS, NONCE, Pair, TestPolicy, assert_conserved, assert_whole, assignment, config,
+    engine, now_ns, segment, session, traffic,
 };
 
 /// Names of the process's threads; other tests have theirs at the same time.
@@ -146,7 +147,7 @@ fn a_peer_that_breaks_off_does_not_disturb_those_on_its_thread() {
     for data in &mut streams {
         let mut preamble = [0; 9];
         data.read_exact(&mut preamble).unwrap();
-        data.write_all(&[0]).unwrap();
+        data.write_all(&Answer::consent(NONCE)).unwrap();
     }
     drop(listener); // no link: the flows run without
     broken.ready(2);

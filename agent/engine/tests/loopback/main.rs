@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod clocks;
+mod consent;
 mod ends;
 mod laws;
 mod many;

@@ -17,6 +17,9 @@ use weir_engine::socket::DirectProvider;
 
 pub(crate) const MS: u64 = 1_000_000;
 
+/// The nonce of every run here.
+pub(crate) const NONCE: u64 = 0x5eed_0007;
+
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -193,7 +196,7 @@ pub(crate) fn assignment(sessions: Vec<SessionSpec>) -> Assignment {
         .map(Segment::end_ns);
     Assignment {
         run: RunId(7),
-        nonce: 0x5eed_0007,
+        nonce: NONCE,
         seed: 42,
         interval_ns: 100 * MS,
         linger_ns: 1000 * MS,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use weir_common::assignment::{RampPoint, Rate, Transport};
 use weir_common::record::{Ending, FlowClosed};
 use weir_engine::engine::Event;
+use weir_wire::handshake::Answer;
 
 use crate::pair::{
-    Events, MS, Pair, TestPolicy, assert_whole, assignment, engine, now_ns, segment, session,
-    traffic,
+    Events, MS, NONCE, Pair, TestPolicy, assert_whole, assignment, engine, now_ns, segment,
+    session, traffic,
 };
 
 /// sent = received + drained + unread, to the byte.
@@ -179,7 +180,7 @@ fn a_connection_that_breaks_fails_its_flow_with_what_was_counted() {
     let (mut data, _) = listener.accept().unwrap();
     let mut buffer = [0; 4096];
     data.read_exact(&mut buffer[..9]).unwrap();
-    data.write_all(&[0]).unwrap();
+    data.write_all(&Answer::consent(NONCE)).unwrap();
     drop(listener); // no link: the flow runs without
     tx.ready(1);
     run.start(now_ns());
