@@ -12,5 +12,6 @@ pub mod portable;
 pub mod record;
 pub mod selector;
 pub mod stats;
+pub mod text;
 pub mod traffic;
 pub mod unit;

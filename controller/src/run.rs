@@ -140,6 +140,15 @@ impl Runs {
         answer.await.unwrap_or_default()
     }
 
+    /// Waits until all that was passed on before has been heard: who passes on much
+    /// waits from time to time, so that nobody fills the director's queue.
+    pub async fn heard(&self) {
+        let (reply, answer) = oneshot::channel();
+        self.tell(Command::Heard { reply });
+        // No answer comes only while the controller ends.
+        answer.await.ok();
+    }
+
     /// Passes on what an agent said.
     pub fn agent(&self, agent: AgentName, news: AgentNews) {
         self.tell(Command::Agent { agent, news });

@@ -5,6 +5,7 @@
 //! from them by the test `generated`, so that building needs no protoc.
 #![forbid(unsafe_code)]
 
+pub mod codec;
 pub mod convert;
 pub mod frame;
 

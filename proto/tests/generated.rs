@@ -37,6 +37,7 @@ fn generate(into: &Path) {
     tonic_prost_build::configure()
         .out_dir(into)
         .build_transport(true)
+        .codec_path("crate::codec::Bounded")
         .emit_rerun_if_changed(false)
         .compile_fds(set)
         .expect("bindings written");

@@ -3,5 +3,6 @@
 
 mod campaign;
 mod database;
+mod flood;
 mod protobuf;
 mod targets;

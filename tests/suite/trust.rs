@@ -5,3 +5,4 @@ mod agent_file;
 mod audit;
 mod names;
 mod policy;
+mod secrets;

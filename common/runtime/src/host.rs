@@ -3,9 +3,22 @@
 use std::fs;
 use std::io;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 const NANOS: i64 = 1_000_000_000;
+
+/// Raises the number of files that this process may have open to what the system
+/// allows it (setrlimit(2)): each connection is one. `None`: it stays as it was.
+pub fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).ok()?;
+    limit.maximum
+}
 
 /// The host's monotonic clock: `CLOCK_MONOTONIC` less the offset of this
 /// process's time namespace, so that all processes of one kernel read the same.

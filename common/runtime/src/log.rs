@@ -1,4 +1,10 @@
 //! Logging: lines on standard error, so that standard output stays for results.
+//!
+//! What others said stands in them: control characters are escaped, and unless
+//! somebody asked for `debug`, lines that come too fast are counted instead of
+//! written, so that nobody fills a disk by being refused.
+
+mod writer;
 
 use std::str::FromStr as _;
 
@@ -31,8 +37,13 @@ pub fn start(flag: Option<&str>) -> Result<(), LogError> {
         filter: filter.to_owned(),
         source,
     })?;
+    let is_bounded = filter
+        .iter()
+        .map(|(_, level)| level)
+        .chain(filter.default_level())
+        .all(|level| level <= LevelFilter::INFO);
     let lines = fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(writer::Lines::new(is_bounded))
         .with_target(false)
         .with_filter(filter);
     let subscriber = tracing_subscriber::registry().with(lines);
@@ -44,11 +55,19 @@ pub fn start(flag: Option<&str>) -> Result<(), LogError> {
 /// A level for everything, or levels by module. A regular expression, as other
 /// filters know it, would cost the static agent a tenth of its size.
 fn targets(filter: &str) -> Result<Targets, ParseError> {
-    if filter.is_empty() {
-        return Ok(Targets::new().with_default(LevelFilter::INFO));
-    }
-    if let Ok(level) = LevelFilter::from_str(filter) {
-        return Ok(Targets::new().with_default(level));
+    let level = match filter {
+        "" => Ok(LevelFilter::INFO),
+        filter => LevelFilter::from_str(filter),
+    };
+    if let Ok(level) = level {
+        let targets = Targets::new().with_default(level);
+        // It warns of every peer that breaks the rules of HTTP/2.
+        let is_calm = level <= LevelFilter::INFO;
+        return Ok(if is_calm {
+            targets.with_target("h2", level.min(LevelFilter::ERROR))
+        } else {
+            targets
+        });
     }
     let targets = Targets::from_str(filter)?;
     let default = targets.default_level().unwrap_or(LevelFilter::INFO);

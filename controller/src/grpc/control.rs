@@ -32,6 +32,10 @@ const HELLO_WAIT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(15);
 /// Snapshots whose answer is awaited; older ones are superseded anyway.
 const UNANSWERED: usize = 64;
+/// Messages that an agent may be ahead of the director.
+const AHEAD: u64 = 64;
+/// Most reasons of a refused snapshot: one for each item, with room.
+const REASONS: usize = 1_024;
 /// How long an agent's answer holds back the next snapshot. Each is the whole of what
 /// is wanted: what changes while an agent writes one to its disk goes into the next,
 /// and neither side holds a queue of them.
@@ -132,7 +136,8 @@ impl Control {
         send(outbound, control_response::Message::Challenge(challenge)).await;
         let first = tokio::time::timeout(HELLO_WAIT, inbound.message())
             .await
-            .map_err(|_| Status::deadline_exceeded("hello: none came within 5 s"))??;
+            .map_err(|_| Status::deadline_exceeded("hello: none came within 5 s"))?
+            .map_err(|status| unreadable(&status).unwrap_or(status))?;
         let Some(control_request::Message::Hello(hello)) = first.and_then(|first| first.message)
         else {
             return Err(Status::failed_precondition(
@@ -153,6 +158,7 @@ impl Control {
         outbound: &Outbound,
     ) -> Result<(), Status> {
         let mut sent: Option<Wanted> = None;
+        let mut messages = 0_u64;
         let mut unanswered: BTreeMap<u64, Wanted> = BTreeMap::new();
         let mut sent_at = Instant::now();
         session.wanted.mark_changed();
@@ -168,6 +174,10 @@ impl Control {
                     }
                     self.message(session, *message, &mut unanswered, outbound)
                         .await?;
+                    messages += 1;
+                    if messages.is_multiple_of(AHEAD) {
+                        self.runs.heard().await;
+                    }
                 }
                 Wake::Wanted(wanted) => {
                     if sent.as_ref().is_some_and(|sent| *sent == wanted) {
@@ -270,6 +280,12 @@ impl Control {
                 unanswered.retain(|version, _| *version > ack.version);
             }
             control_request::Message::SnapshotNack(nack) => {
+                if nack.reasons.len() > REASONS {
+                    let n = nack.reasons.len();
+                    return Err(Status::invalid_argument(format!(
+                        "snapshot_nack.reasons: {n}, at most {REASONS}"
+                    )));
+                }
                 let wanted = unanswered.remove(&nack.version);
                 self.nack(session, &nack, wanted.as_deref().map_or(&[], Vec::as_slice));
             }

@@ -21,6 +21,9 @@ const LABELS: usize = 64;
 /// Largest inventory, bytes.
 const INVENTORY_BYTES: usize = 64 * 1024;
 
+/// Most assignments that an agent still has.
+const ASSIGNMENTS: usize = 1_024;
+
 /// Checks a Hello against the challenge it answers.
 ///
 /// # Errors
@@ -59,6 +62,10 @@ pub(super) fn check(hello: &Hello, nonce: &[u8], seen_unix_ns: i64) -> Result<Ag
             "inventory",
             format!("{} bytes, at most 65536", inventory.len()),
         ));
+    }
+    if hello.assignments.len() > ASSIGNMENTS {
+        let problem = format!("{}, at most {ASSIGNMENTS}", hello.assignments.len());
+        return Err(bad("assignments", problem));
     }
     if hello.public_key.len() != 32 {
         let problem = format!("{} bytes instead of 32", hello.public_key.len());

@@ -72,7 +72,9 @@ impl Records {
         outbound: &Outbound,
         pending: mpsc::Sender<Pending>,
     ) -> Result<(), Status> {
-        let first = inbound.message().await?.and_then(|first| first.message);
+        let first = inbound.message().await;
+        let first = first.map_err(|status| unreadable(&status).unwrap_or(status))?;
+        let first = first.and_then(|first| first.message);
         let Some(records_request::Message::Open(open)) = first else {
             return Err(Status::failed_precondition(
                 "records: open must be the first message",

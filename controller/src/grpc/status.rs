@@ -55,8 +55,9 @@ pub(super) fn unreadable(status: &Status) -> Option<Status> {
     let own = status.source().is_none();
     let code = match status.code() {
         Code::OutOfRange | Code::ResourceExhausted => Code::OutOfRange,
-        // tonic's word for bytes that are no protobuf; h2's errors have a source.
-        Code::Internal if own => Code::InvalidArgument,
+        // Lists that are too long, and tonic's word for bytes that are no protobuf; h2's
+        // errors have a source.
+        Code::InvalidArgument | Code::Internal if own => Code::InvalidArgument,
         _ => return None,
     };
     Some(Status::new(code, format!("message: {}", status.message())))

@@ -140,6 +140,9 @@ impl Director {
             Command::Busy { reply } => {
                 reply.send(self.busy()).ok();
             }
+            Command::Heard { reply } => {
+                reply.send(()).ok();
+            }
             Command::Agent { agent, news } => self.agent(agent, news).await,
             Command::Stored { awaited } => {
                 for (run, what) in awaited {

@@ -3,6 +3,7 @@
 
 mod absurd;
 mod hello;
+mod hostile;
 mod noise;
 mod records;
 
@@ -29,7 +30,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// It still answers, and nothing in it has panicked.
-fn is_well(cluster: &Cluster) {
+pub(super) fn is_well(cluster: &Cluster) {
     let agents = cluster.weir(&["agents", "--json"]);
     assert_eq!(agents.code, 0, "{agents:?}");
     let log = cluster.controller().output();

@@ -2,19 +2,7 @@
 
 use std::fmt::{self, Write};
 
-/// The text with everything escaped that a terminal would obey rather than show: control characters, and the
-/// marks that turn the direction of writing. Names and reasons come from hosts under test, which may be hostile.
-pub fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || turns_direction(c) {
-            shown.put(format_args!("{}", c.escape_default()));
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
+pub use weir_common::text::printable;
 
 /// Writing into a string that is built in parts.
 pub trait Put {
@@ -27,11 +15,6 @@ impl Put for String {
         // Writing to a string cannot fail.
         let _infallible = self.write_fmt(text);
     }
-}
-
-/// Marks and overrides of the Unicode bidirectional algorithm (UAX #9, section 2).
-fn turns_direction(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The text cut to `most` characters, with an ellipsis where something is missing.
@@ -65,16 +48,6 @@ pub fn short_path(path: &str, home: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_bytes_are_shown_not_obeyed() {
-        assert_eq!(
-            printable("a\u{1b}[31mb\r\n\t\u{7f}\u{9b}"),
-            "a\\u{1b}[31mb\\r\\n\\t\\u{7f}\\u{9b}"
-        );
-        assert_eq!(printable("x\u{202e}y"), "x\\u{202e}y");
-        assert_eq!(printable("Zürich · 10 µs"), "Zürich · 10 µs");
-    }
 
     #[test]
     fn cuts_and_counts() {

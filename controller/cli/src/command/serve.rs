@@ -2,7 +2,7 @@
 
 use clap::Args;
 use weir_controller::app::{self, ServeArgs};
-use weir_runtime::log;
+use weir_runtime::{host, log};
 
 use crate::failure::{Exit, Failure};
 
@@ -19,6 +19,8 @@ pub(crate) struct ServeCommand {
 /// Serves until a signal, on as many threads as there are cores.
 pub(crate) fn run(args: ServeCommand) -> Result<Exit, Failure> {
     log::start(args.log.as_deref()).map_err(Failure::usage)?;
+    // As many connections as the system allows; with less it serves fewer agents.
+    let _unchanged = host::raise_open_files().is_none();
     tokio::runtime::Runtime::new()
         .map_err(|error| Failure::infrastructure(format!("start the runtime: {error}")))?
         .block_on(app::serve(args.serve))

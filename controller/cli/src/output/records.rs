@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{Map, Value};
+use weir_controller::export::csv;
 
 /// The form of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,8 +59,7 @@ impl Rows {
         if self.columns.is_empty() && !columns.is_empty() {
             self.columns = columns.to_vec();
             if self.format == Format::Csv {
-                let heads: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
-                writeln!(out, "{}", heads.join(","))?;
+                out.write_all(csv::head(columns).as_bytes())?;
             }
         }
         for row in rows {
@@ -78,17 +78,7 @@ impl Rows {
 
     fn csv(&self, out: &mut dyn Write, row: &str) -> Result<(), RowError> {
         let object: Map<String, Value> = serde_json::from_str(row).map_err(RowError::Row)?;
-        for (place, column) in self.columns.iter().enumerate() {
-            if place > 0 {
-                out.write_all(b",")?;
-            }
-            match object.get(column) {
-                None | Some(Value::Null) => {}
-                Some(Value::String(text)) => out.write_all(quoted(text).as_bytes())?,
-                Some(value) => out.write_all(quoted(&value.to_string()).as_bytes())?,
-            }
-        }
-        Ok(out.write_all(b"\n")?)
+        Ok(out.write_all(csv::line(&self.columns, &object).as_bytes())?)
     }
 
     /// Ends the document.
@@ -98,15 +88,6 @@ impl Rows {
             (Format::Json, _) => writeln!(out, "\n]"),
             (Format::Csv | Format::Jsonl, _) => Ok(()),
         }
-    }
-}
-
-/// A field of RFC 4180: in quotes where it holds a comma, a quote or a line break.
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
     }
 }
 
@@ -138,6 +119,13 @@ mod tests {
             "run,k,flags,ratio\nr-0001,0,\"warmup,short\",0.5\n\"a\"\"b\",18446744073709551615,,\n"
         );
         assert_eq!(written(Format::Csv, &[&[]]), "run,k,flags,ratio\n");
+    }
+
+    #[test]
+    fn a_spreadsheet_is_given_no_formula() {
+        let rows: &[&[&str]] = &[&[r#"{"run":"=cmd()","k":-1}"#]];
+        let csv = written(Format::Csv, rows);
+        assert_eq!(csv, "run,k,flags,ratio\n'=cmd(),-1,,\n");
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub(in crate::run) enum Command {
     Busy {
         reply: oneshot::Sender<BTreeMap<AgentName, Vec<RunId>>>,
     },
+    /// All that was told before has been heard.
+    Heard {
+        reply: oneshot::Sender<()>,
+    },
     Agent {
         agent: AgentName,
         news: AgentNews,

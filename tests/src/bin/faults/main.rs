@@ -4,6 +4,7 @@
 //! Started by `tests/faults`.
 
 mod dice;
+mod hostile;
 mod link;
 mod outcome;
 mod process;
@@ -67,7 +68,7 @@ const fn row(
     Row { name, about, run }
 }
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 19] = [
     row("partition", "nothing passes for 60 s", link::partition),
     row(
         "one-way",
@@ -123,6 +124,21 @@ const ROWS: [Row; 16] = [
         "locked-database",
         "another process locks the database for 30 s",
         storage::locked_database,
+    ),
+    row(
+        "flood",
+        "frames that no HTTP/2 client sends, ten kinds",
+        hostile::flood,
+    ),
+    row(
+        "crowd",
+        "10,000 connections that say nothing or half a preface",
+        hostile::crowd,
+    ),
+    row(
+        "noise",
+        "a million mutated messages for each message of each method",
+        hostile::noise,
     ),
 ];
 

@@ -1,0 +1,174 @@
+//! Strangers at the agents' socket while honest agents deliver.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use weir_runtime::Endpoint;
+use weir_tests::flood::{self, Attack, Honest, Limit};
+use weir_tests::mutants::{Descriptors, Dice, is_read};
+use weir_tests::report::quantile;
+
+use crate::Settings;
+use crate::link::{CALM, lively};
+use crate::outcome::Outcome;
+use crate::rig::Rig;
+
+/// Most growth of the controller's memory under floods, and in a crowd, KiB.
+const FLOOD_KIB: u64 = 32 * 1024;
+const CROWD_KIB: u64 = 64 * 1024;
+/// How much longer an honest agent may wait for its acknowledgements.
+const LONGER: f64 = 2.0;
+
+pub(crate) fn flood(settings: Settings) -> anyhow::Result<Outcome> {
+    let each = Duration::from_secs(settings.or_quick(6, 1));
+    let calm = each * Attack::ALL.len() as u32;
+    let mut scene = Scene::set(settings, calm * 2)?;
+    scene.calm(calm);
+    let endpoint: Endpoint = scene.rig.cluster.join_endpoint().parse()?;
+    let mut done = Vec::new();
+    let begun = Instant::now();
+    for attack in Attack::ALL {
+        let limit = Limit {
+            frames: u64::MAX,
+            time: each,
+        };
+        let flood = attack
+            .run(&endpoint, limit)
+            .with_context(|| format!("the controller takes no connection: {}", attack.name()))?;
+        let cut = match flood.connections {
+            1 if flood.closed == 0 => "not cut".to_owned(),
+            n => format!("cut {} of {n}", flood.closed),
+        };
+        done.push(format!("{} {} ({cut})", attack.name(), flood.frames));
+    }
+    scene.outcome.injected = format!("frames: {}", done.join(", "));
+    scene.end(begun, FLOOD_KIB)
+}
+
+pub(crate) fn crowd(settings: Settings) -> anyhow::Result<Outcome> {
+    let length = Duration::from_secs(settings.or_quick(30, 3));
+    let count = settings.or_quick(10_000, 1_000);
+    let mut scene = Scene::set(settings, length * 2)?;
+    scene.calm(length);
+    let endpoint: Endpoint = scene.rig.cluster.join_endpoint().parse()?;
+    let begun = Instant::now();
+    let crowd = flood::idle(&endpoint, count)?;
+    scene.outcome.injected = format!(
+        "{} connections, every second one in the middle of the preface",
+        crowd.len()
+    );
+    let one_more = Instant::now();
+    let newcomer = Honest::start(&scene.rig.cluster.join_endpoint(), "newcomer");
+    while newcomer.waits(one_more, Instant::now()).is_empty() {
+        ensure!(
+            one_more.elapsed() < Duration::from_secs(60),
+            "no agent joins"
+        );
+        sleep(Duration::from_millis(10));
+    }
+    scene.outcome.recovered_in(one_more.elapsed());
+    let joined = scene.outcome.recovered.unwrap_or_default();
+    scene.outcome.check(joined <= Duration::from_secs(5), || {
+        format!("a new agent joined after {joined:?}")
+    });
+    sleep(length.saturating_sub(begun.elapsed()));
+    newcomer.stop().context("the agent that joined")?;
+    drop(crowd);
+    scene.end(begun, CROWD_KIB)
+}
+
+pub(crate) fn noise(settings: Settings) -> anyhow::Result<Outcome> {
+    let count = settings.or_quick(1_000_000, 10_000);
+    let descriptors = Descriptors::read();
+    let mut dice = settings.dice("noise");
+    let mut outcome = Outcome::default();
+    let (mut messages, mut refused) = (0_u64, 0_u64);
+    let mut mutants = Dice::new(dice.below(u64::MAX));
+    for method in descriptors.methods() {
+        for message in [&method.request, &method.response] {
+            for _ in 0..count {
+                let bytes = descriptors.mutant(message, &mut mutants);
+                let read = is_read(message, &bytes).context("a message that nobody reads")?;
+                refused += u64::from(!read);
+            }
+            messages += count;
+        }
+    }
+    outcome.injected = format!(
+        "{messages} messages of {} methods",
+        descriptors.methods().len()
+    );
+    outcome
+        .notes
+        .push(format!("{refused} refused, none has panicked"));
+    Ok(outcome)
+}
+
+/// Honest agents: two in a run, and one whose acknowledgements are timed.
+struct Scene {
+    rig: Rig,
+    run: u32,
+    honest: Honest,
+    calm: Vec<Duration>,
+    outcome: Outcome,
+}
+
+impl Scene {
+    /// Everything is up, in a run of at least `length`.
+    fn set(settings: Settings, length: Duration) -> anyhow::Result<Self> {
+        let mut rig = Rig::up()?;
+        // The timed agent's records are of a run that was deleted.
+        for _ in 0..2 {
+            let line = "--from a1 --to a2 --udp 1M --for 1s --ignore behind,frozen";
+            rig.cluster.run(&line.split(' ').collect::<Vec<_>>());
+        }
+        let deleted = rig.cluster.weir(&["delete", "r-0001"]);
+        ensure!(deleted.code == 0, "{deleted:?}");
+        let honest = Honest::start(&rig.cluster.join_endpoint(), "honest");
+        let run = rig.begin(CALM + length + settings.slack() * 2)?;
+        Ok(Self {
+            rig,
+            run,
+            honest,
+            calm: Vec::new(),
+            outcome: Outcome::default(),
+        })
+    }
+
+    /// Times acknowledgements while nothing is wrong.
+    fn calm(&mut self, length: Duration) {
+        let begun = Instant::now();
+        sleep(length);
+        self.calm = self.honest.waits(begun, Instant::now());
+    }
+
+    /// What came of it since `begun`.
+    fn end(mut self, begun: Instant, most_kib: u64) -> anyhow::Result<Outcome> {
+        let ended = Instant::now();
+        let waits = self.honest.waits(begun, ended);
+        let (calm, during) = (p99_ms(&self.calm)?, p99_ms(&waits)?);
+        self.outcome.notes.push(format!(
+            "ack p99 {during:.1} ms, before {calm:.1} ms ({} and {} batches)",
+            waits.len(),
+            self.calm.len()
+        ));
+        self.outcome.check(during < calm * LONGER, || {
+            format!("acks took {:.1} times as long", during / calm)
+        });
+        let mut outcome = self.outcome;
+        outcome.recovered = outcome.recovered.max(Some(self.rig.fresh()?));
+        self.honest.stop().context("the timed agent's session")?;
+        let (_, document) = self.rig.end()?;
+        lively(&mut outcome);
+        self.rig.judge(&mut outcome, self.run, &document);
+        let grew = outcome.grew_kib;
+        outcome.check(grew <= most_kib, || format!("{grew} KiB more"));
+        Ok(outcome)
+    }
+}
+
+fn p99_ms(waits: &[Duration]) -> anyhow::Result<f64> {
+    let ms: Vec<f64> = waits.iter().map(|wait| wait.as_secs_f64() * 1e3).collect();
+    quantile(&ms, 0.99).context("no acknowledgement was timed")
+}
