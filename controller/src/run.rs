@@ -10,7 +10,7 @@ mod progress;
 mod provenance;
 mod resume;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -152,6 +152,13 @@ impl Runs {
     /// Passes on what an agent said.
     pub fn agent(&self, agent: AgentName, news: AgentNews) {
         self.tell(Command::Agent { agent, news });
+    }
+
+    /// Passes on which closed runs have got entries: their results are made anew.
+    pub fn late(&self, runs: BTreeSet<RunId>) {
+        if !runs.is_empty() {
+            self.tell(Command::Late { runs });
+        }
     }
 
     /// Passes on what of an agent's entries a run waits for, now that they are stored.

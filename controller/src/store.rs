@@ -142,6 +142,22 @@ pub trait Store: Send + Sync + fmt::Debug {
         closed_unix_ns: i64,
     ) -> Result<(), StoreError>;
 
+    /// Replaces verdict and result document of a closed run; `late` is what
+    /// [`RunRow::late`] said before the document was made: so many are in it now.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when the run is not closed.
+    fn remake_result(
+        &self,
+        run: RunId,
+        verdict: &str,
+        result_json: &str,
+        late: u64,
+    ) -> Result<(), StoreError>;
+
+    /// Closed runs with entries that are not in their results.
+    fn late_runs(&self) -> Result<Vec<RunId>, StoreError>;
+
     /// One run, whole; `None` when there is none, or it was deleted.
     fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError>;
 

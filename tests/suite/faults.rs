@@ -6,6 +6,7 @@ mod beside;
 mod catalogue;
 mod controller;
 mod disk;
+mod late;
 mod spool;
 mod stop;
 

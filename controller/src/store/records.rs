@@ -1,6 +1,8 @@
 //! Batches on their way in, and rows on their way out.
 
-use weir_common::id::{AgentName, BootId, FlowId};
+use std::collections::BTreeSet;
+
+use weir_common::id::{AgentName, BootId, FlowId, RunId};
 use weir_common::observation::{LinkRow, Observed};
 use weir_common::record::{End, Entry, FlowClosed, Record};
 
@@ -28,6 +30,8 @@ pub struct Appended {
     pub stored: Vec<Entry>,
     /// Entries of deleted runs, dropped.
     pub dropped: u64,
+    /// Closed runs to which entries were added.
+    pub late: BTreeSet<RunId>,
 }
 
 /// Called once with what became of a batch.

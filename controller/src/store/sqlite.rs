@@ -251,6 +251,21 @@ impl Store for SqliteStore {
         self.index(sweep)
     }
 
+    fn remake_result(
+        &self,
+        run: RunId,
+        verdict: &str,
+        result_json: &str,
+        late: u64,
+    ) -> Result<(), StoreError> {
+        let (verdict, result_json) = (verdict.to_owned(), result_json.to_owned());
+        self.write(move |db| runs::remake(&db.conn, run, (&verdict, &result_json), late))
+    }
+
+    fn late_runs(&self) -> Result<Vec<RunId>, StoreError> {
+        self.query("reading the runs with late entries", runs::late)
+    }
+
     fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
         self.query("reading a run", |db| runs::one(db, run))
     }

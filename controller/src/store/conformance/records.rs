@@ -337,15 +337,29 @@ pub(super) fn late_rows_are_found_after_closing(store: &dyn Store) {
         .append_wait(batch(boot(1), 1, entries([row(run, 1, End::Tx, 0)])))
         .unwrap();
     store.close_run(run, "partial", "{}", 1).unwrap();
-    store
+    assert_eq!(store.late_runs().unwrap(), []);
+    let late = store
         .append_wait(batch(boot(1), 2, entries([row(run, 1, End::Tx, 1)])))
         .unwrap();
+    assert_eq!(late.late, [run].into());
+    assert_eq!(store.late_runs().unwrap(), [run]);
+    assert_eq!(store.run(run).unwrap().unwrap().late, 1);
     assert_eq!(all_rows(store, run, ALL).len(), 2);
     assert_eq!(store.row_counts(run).unwrap()[0].rows, 2);
     assert_eq!(store.runs(1).unwrap()[0].records, 2);
-    store.close_run(run, "pass", "{}", 2).unwrap();
-    assert_eq!(store.runs(1).unwrap()[0].records, 2);
-    assert_eq!(store.delete_run(run).unwrap(), 2);
+    // One more comes while the result is made from what was there.
+    store
+        .append_wait(batch(boot(1), 3, entries([row(run, 1, End::Tx, 2)])))
+        .unwrap();
+    store.remake_result(run, "pass", "{\"a\":2}", 1).unwrap();
+    let remade = store.run(run).unwrap().unwrap();
+    assert_eq!((remade.late, remade.closed_unix_ns), (1, Some(1)));
+    assert_eq!(remade.verdict.as_deref(), Some("pass"));
+    assert_eq!(remade.result_json.as_deref(), Some("{\"a\":2}"));
+    store.remake_result(run, "pass", "{}", 1).unwrap();
+    assert_eq!(store.late_runs().unwrap(), []);
+    assert_eq!(store.runs(1).unwrap()[0].records, 3);
+    assert_eq!(store.delete_run(run).unwrap(), 3);
 }
 
 pub(super) fn queries_choose_and_stop(store: &dyn Store) {

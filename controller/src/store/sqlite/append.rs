@@ -1,6 +1,6 @@
 //! Storing batches: rows, manifests and the watermark in one transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use weir_common::id::{AgentName, BootId, FlowId, RunId};
@@ -67,7 +67,9 @@ impl KnownFlow {
 enum Place {
     Drop,
     /// It belongs to the run as a whole.
-    Run,
+    Run {
+        closed: bool,
+    },
     Flow {
         flow: i64,
         closed: bool,
@@ -91,6 +93,7 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
             acked_seq: acked,
             stored: Vec::new(),
             dropped: 0,
+            late: BTreeSet::new(),
         });
     }
     let fresh = entries.split_off(known);
@@ -109,8 +112,12 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
     }
     let acked_seq = acked + fresh.len() as u64;
     let mut dropped = 0;
+    let mut late = BTreeMap::<RunId, u64>::new();
     let mut stored = Vec::with_capacity(fresh.len());
     for ((seq, entry), place) in (expected..).zip(fresh).zip(places) {
+        if let Place::Run { closed: true } | Place::Flow { closed: true, .. } = place {
+            *late.entry(entry.run()).or_default() += 1;
+        }
         match (&entry, place) {
             (_, Place::Drop) => {
                 dropped += 1;
@@ -130,17 +137,18 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
             (Entry::Gap(gap), place) => {
                 let flow = match place {
                     Place::Flow { flow, .. } => Some(flow),
-                    Place::Run | Place::Drop => None,
+                    Place::Run { .. } | Place::Drop => None,
                 };
                 put_gap(&db.conn, (&batch.agent, batch.boot, seq), flow, gap)
             }
-            (Entry::Record(_) | Entry::Closed(_), Place::Run) => {
+            (Entry::Record(_) | Entry::Closed(_), Place::Run { .. }) => {
                 unreachable!("rows and manifests are placed by their flow")
             }
         }
         .map_err(storage(OPERATION))?;
         stored.push(entry);
     }
+    count_late(&db.conn, &late).map_err(storage(OPERATION))?;
     db.conn
         .prepare_cached("INSERT OR REPLACE INTO watermarks VALUES (?1, ?2, ?3)")
         .and_then(|mut put| {
@@ -151,7 +159,17 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
         acked_seq,
         stored,
         dropped,
+        late: late.into_keys().collect(),
     })
+}
+
+/// Notes what is in no result yet.
+fn count_late(db: &Connection, late: &BTreeMap<RunId, u64>) -> rusqlite::Result<()> {
+    for (run, entries) in late {
+        db.prepare_cached("UPDATE runs SET late = late + ?2 WHERE run = ?1")?
+            .execute((run.0, int(*entries)))?;
+    }
+    Ok(())
 }
 
 /// Sequence up to which a boot is stored.
@@ -199,7 +217,7 @@ fn place(db: &mut Db, agent: &AgentName, seq: u64, entry: &Entry) -> Result<Plac
     };
     let Some((flow, end)) = of_flow else {
         if agents.contains(agent.as_str()) {
-            return Ok(Place::Run);
+            return Ok(Place::Run { closed: *closed });
         }
         return Err(refuse("run", format!("{agent} takes no part in {run}")));
     };

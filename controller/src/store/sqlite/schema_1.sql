@@ -42,7 +42,8 @@ CREATE TABLE runs (
     result_json         TEXT,             -- weir.result/1
     first_record        INTEGER NOT NULL, -- no row of the run has a lower records.record
     indexed             INTEGER NOT NULL DEFAULT 0, -- 1 = record_index holds all its rows
-    records             INTEGER           -- rows in record_index, once indexed
+    records             INTEGER,          -- rows in record_index, once indexed
+    late                INTEGER NOT NULL DEFAULT 0 -- entries that came after result_json was made
 ) STRICT;
 
 CREATE TABLE phases (
