@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use weir_common::id::{AgentName, BootId, RunId};
 use weir_common::label::Labels;
@@ -15,12 +15,13 @@ use weir_engine::socket::{DirectProvider, SocketError};
 use weir_proto::agent::v1 as pb;
 use weir_runtime::{Endpoint, HostClock};
 
+use crate::artifacts::{Artifacts, RunLog};
 use crate::inventory;
 use crate::link::{control, records};
 use crate::outbox::{Level, Limits, Sequence, Spool, SpoolError};
 use crate::policy::{self, LivePolicy, LocalPolicy, Rules};
 use crate::runs::Runs;
-use crate::state::{Accepted, Identity, SPOOL, State, StateError};
+use crate::state::{ARTIFACTS, Accepted, Identity, SPOOL, State, StateError};
 use crate::supervisor::{Message, Supervisor};
 use crate::traffic::Traffic;
 
@@ -106,6 +107,10 @@ pub(crate) struct Shared {
     pub(crate) state: State,
     pub(crate) core: Mutex<Core>,
     pub(crate) spool: Spool,
+    /// Files that flows wrote.
+    pub(crate) artifacts: Arc<Artifacts>,
+    /// One file at a time goes up.
+    pub(crate) uploading: Semaphore,
     /// Entries were acknowledged; a supervisor that ends waits for it.
     pub(crate) outbox_shrank: Notify,
     /// The control session while there is one.
@@ -200,11 +205,22 @@ impl Shared {
 pub(crate) struct AgentSink {
     pub(crate) shared: Arc<Shared>,
     pub(crate) sequence: Arc<Sequence>,
+    /// The files of flows that have one.
+    pub(crate) log: Option<RunLog>,
 }
 
 impl Sink for AgentSink {
     fn event(&self, run: RunId, event: Event) {
-        let Self { shared, sequence } = self;
+        let Self {
+            shared,
+            sequence,
+            log,
+        } = self;
+        match (&event, log) {
+            (Event::Record(record), Some(log)) => log.record(record),
+            (Event::Closed(closed), Some(log)) => log.closed(closed),
+            _ => {}
+        }
         match event {
             Event::Record(record) => shared.append(sequence, Entry::Record(record)),
             Event::Closed(closed) => {
@@ -276,6 +292,12 @@ impl Agent {
                 "records of an earlier start wait for their controller"
             );
         }
+        let artifacts = Arc::new(Artifacts::at(state.file(ARTIFACTS)));
+        artifacts.recover(|controller, artifact| {
+            let entry = Entry::Artifact(Box::new(artifact));
+            // The level is looked at again with the first row.
+            spool.append(&spool.live(controller), entry);
+        });
         // How these runs ended is told after what they measured.
         let waits = !spool.backlog(&accepted.controller_id).is_empty();
         let runs = Runs::after_restart(journal, waits);
@@ -320,6 +342,8 @@ impl Agent {
                 uplink: None,
             }),
             spool,
+            artifacts,
+            uploading: Semaphore::new(1),
             outbox_shrank: Notify::new(),
             session: watch::Sender::new(None),
             inbox,

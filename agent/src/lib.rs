@@ -15,6 +15,7 @@
 mod agent;
 mod alone;
 mod args;
+mod artifacts;
 pub mod inventory;
 mod link;
 pub mod name;

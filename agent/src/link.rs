@@ -3,3 +3,4 @@
 pub(crate) mod backoff;
 pub(crate) mod control;
 pub(crate) mod records;
+mod upload;

@@ -9,6 +9,7 @@
 //! | `journal.json` | every assignment ever accepted, with how it stands |
 //! | `flows.jsonl` | the local log: one line for each end of a flow |
 //! | `spool/` | records that are not delivered yet ([`crate::outbox`]) |
+//! | `artifacts/` | files that flows wrote ([`crate::artifacts`]) |
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -32,6 +33,8 @@ const JOURNAL: &str = "journal.json";
 const LOCAL_LOG: &str = "flows.jsonl";
 /// The directory of records.
 pub(crate) const SPOOL: &str = "spool";
+/// The directory of files that flows wrote.
+pub(crate) const ARTIFACTS: &str = "artifacts";
 
 /// What a signature is for, so that it fits nowhere else.
 const HELLO_CONTEXT: &[u8] = b"weir-hello-1";

@@ -21,6 +21,7 @@ use weir_proto::agent::v1::control_request::Message as Report;
 use weir_proto::types::v1::Snapshot;
 
 use crate::agent::{AgentSink, Shared};
+use crate::artifacts::RunLog;
 use crate::observe::{self, Observation, Observations};
 use crate::outbox::Level;
 use crate::runs::Action;
@@ -266,13 +267,28 @@ impl Supervisor {
         if self.shared.is_full() {
             return Err(SPOOL_FULL.to_owned());
         }
-        let traffic = self.traffic.clone();
-        let sink = AgentSink {
-            shared: self.shared.clone(),
-            sequence: self.shared.sequence(),
-        };
-        self.blocking(move |_| traffic.prepare(assignment, Arc::new(sink)))
-            .await
+        let (traffic, shared) = (self.traffic.clone(), self.shared.clone());
+        let controller = self.shared.core().accepted.controller_id.clone();
+        let sequence = self.shared.sequence();
+        self.blocking(move |_| {
+            let offered = (Arc::clone(&shared), Arc::clone(&sequence));
+            let offer = move |artifact| {
+                let (shared, sequence) = &offered;
+                shared.append(sequence, Entry::Artifact(Box::new(artifact)));
+            };
+            let log = RunLog::begin(&shared.artifacts, &controller, &assignment, offer);
+            let log = log.unwrap_or_else(|error| {
+                tracing::warn!(run = %assignment.run, %error, "no log files: no thread");
+                None
+            });
+            let sink = AgentSink {
+                shared,
+                sequence,
+                log,
+            };
+            traffic.prepare(assignment, Arc::new(sink))
+        })
+        .await
     }
 
     fn with(&self, run: RunId, call: impl FnOnce(&dyn Running)) {

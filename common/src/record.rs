@@ -3,6 +3,7 @@
 //!
 //! `None` means not applicable or not known; it is never a stand-in for 0.
 
+mod artifact;
 mod closed;
 mod coalesce;
 mod columns;
@@ -14,6 +15,7 @@ mod outages;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::artifact::Artifact;
 pub use self::closed::{DataPath, Ending, FlowClosed, PeerTotals, Window};
 pub use self::columns::{DelayColumns, MoreColumns, TcpColumns};
 pub use self::counters::{Counters, add_counts};
@@ -161,6 +163,8 @@ pub enum Entry {
     Observed(Box<Observed>),
     /// A record that is missing.
     Gap(Box<Gap>),
+    /// A file that an end of a flow wrote.
+    Artifact(Box<Artifact>),
 }
 
 impl Entry {
@@ -173,6 +177,7 @@ impl Entry {
             Self::Kernel(row) => row.run,
             Self::Observed(observed) => observed.run,
             Self::Gap(gap) => gap.run,
+            Self::Artifact(artifact) => artifact.run,
         }
     }
 }

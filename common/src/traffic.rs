@@ -5,6 +5,7 @@
 mod bind;
 pub mod law;
 mod laws;
+mod log_file;
 mod profile;
 mod ramp;
 mod rate;
@@ -17,6 +18,7 @@ pub use bind::{Bind, BindError};
 pub use law::{Law, LawError, SizeLaw};
 pub use laws::{Means, Offered};
 pub(crate) use laws::{means, size_least};
+pub use log_file::{LogFile, LogFileError};
 pub use profile::{Codec, Profile, ProfileError};
 pub use ramp::{Ramp, RampError};
 pub use rate::{Rate, RateError};
@@ -108,6 +110,8 @@ pub struct Traffic {
     pub bind: Option<Bind>,
     /// The receiver's port; `None`: the planner's choice.
     pub port: Option<u16>,
+    /// The file into which each end writes its rows; `None`: none.
+    pub log_file: Option<LogFile>,
 }
 
 /// Why a combination of traffic keys is not possible; `key` is the one to change.
@@ -150,6 +154,7 @@ impl Traffic {
             end: StreamEnd::default(),
             bind: None,
             port: None,
+            log_file: None,
         }
     }
 

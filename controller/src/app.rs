@@ -21,6 +21,7 @@ use crate::listener::{Listener, Role};
 use crate::registry::Registry;
 use crate::run::Runs;
 use crate::store::{SqliteStore, Store};
+use crate::uploads::Uploads;
 
 /// How long open streams have to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -172,17 +173,20 @@ impl App {
                 .map(ToString::to_string)
                 .collect(),
         };
+        let uploads = Uploads::default();
         let agents = AgentGateway::new(
             Arc::clone(&self.store),
             Arc::clone(&registry),
             runs.clone(),
             ingest,
+            uploads.clone(),
             self.audit.clone(),
             shutdown.clone(),
         );
         let operators = OperatorGateway::new(
             Arc::clone(&self.store),
             registry,
+            uploads,
             runs,
             info,
             self.audit.clone(),

@@ -3,11 +3,13 @@
 
 mod access;
 mod agent_service;
+mod artifacts;
 mod control;
 mod controller_service;
 mod hello;
 mod records;
 mod status;
+mod upload;
 
 pub use self::access::Access;
 pub use self::agent_service::AgentGateway;

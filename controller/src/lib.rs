@@ -15,3 +15,4 @@ pub mod listener;
 pub mod registry;
 pub mod run;
 pub mod store;
+pub mod uploads;

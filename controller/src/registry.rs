@@ -11,13 +11,14 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prost::Message as _;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use weir_common::assignment::Desired;
 use weir_common::id::AgentName;
 use weir_common::label::Labels;
 use weir_experiment::distortion::TokenBucket;
 use weir_experiment::planner::AgentFacts;
+use weir_proto::agent::v1::ArtifactWanted;
 use weir_proto::types::v1::{Interface, Inventory};
 
 use crate::store::AgentRow;
@@ -26,6 +27,9 @@ use crate::store::AgentRow;
 pub const SUSPECT_NS: u64 = 6_000_000_000;
 /// Silence after which it is lost.
 pub const LOST_NS: u64 = 15_000_000_000;
+
+/// Files that may be asked of an agent before its stream takes the first.
+const WISHES: usize = 16;
 
 /// What an agent is to do: its share of every run, in the order of the runs.
 pub type Wanted = Arc<Vec<Desired>>;
@@ -63,6 +67,8 @@ pub struct Session {
     pub superseded: CancellationToken,
     /// What the agent is to do.
     pub wanted: watch::Receiver<Wanted>,
+    /// Files that somebody wants of it.
+    pub wishes: mpsc::Receiver<ArtifactWanted>,
 }
 
 /// One agent as a person sees it.
@@ -78,11 +84,19 @@ pub struct AgentView {
     pub silent_ns: u64,
 }
 
+/// The newest session of an agent.
+#[derive(Debug)]
+struct Live {
+    epoch: u64,
+    superseded: CancellationToken,
+    wishes: mpsc::Sender<ArtifactWanted>,
+}
+
 #[derive(Debug)]
 struct Entry {
     row: AgentRow,
     inventory: Inventory,
-    session: Option<(u64, CancellationToken)>,
+    session: Option<Live>,
     heard_ns: u64,
     lost: bool,
     wanted: watch::Sender<Wanted>,
@@ -149,16 +163,18 @@ impl Registry {
             .or_insert_with(|| Entry::new(row.clone(), now_ns));
         let superseded = CancellationToken::new();
         let wanted = entry.wanted.subscribe();
+        let (wish, wishes) = mpsc::channel(WISHES);
         let session = Session {
             name,
             epoch,
             superseded: superseded.clone(),
             wanted,
+            wishes,
         };
         if entry
             .session
             .as_ref()
-            .is_some_and(|(newest, _)| *newest > epoch)
+            .is_some_and(|newest| newest.epoch > epoch)
         {
             superseded.cancel();
             return session;
@@ -167,8 +183,13 @@ impl Registry {
         entry.row = row;
         entry.heard_ns = now_ns;
         entry.lost = false;
-        if let Some((_, older)) = entry.session.replace((epoch, superseded)) {
-            older.cancel();
+        let live = Live {
+            epoch,
+            superseded,
+            wishes: wish,
+        };
+        if let Some(older) = entry.session.replace(live) {
+            older.superseded.cancel();
         }
         session
     }
@@ -183,7 +204,7 @@ impl Registry {
         let newest = entry
             .session
             .as_ref()
-            .is_some_and(|(newest, _)| *newest == epoch);
+            .is_some_and(|newest| newest.epoch == epoch);
         let current = newest && !entry.lost;
         if current {
             entry.heard_ns = now_ns;
@@ -194,7 +215,7 @@ impl Registry {
     /// Takes the interfaces of an agent as they are now, if the session is the newest.
     pub fn interfaces(&self, name: &AgentName, epoch: u64, interfaces: Vec<Interface>) {
         if let Some(entry) = self.lock().get_mut(name)
-            && matches!(entry.session, Some((newest, _)) if newest == epoch)
+            && matches!(&entry.session, Some(newest) if newest.epoch == epoch)
         {
             entry.inventory.interfaces = interfaces;
         }
@@ -203,7 +224,7 @@ impl Registry {
     /// Closes a session, if it is still the newest.
     pub fn release(&self, name: &AgentName, epoch: u64) {
         if let Some(entry) = self.lock().get_mut(name) {
-            entry.session.take_if(|(newest, _)| *newest == epoch);
+            entry.session.take_if(|newest| newest.epoch == epoch);
         }
     }
 
@@ -212,7 +233,14 @@ impl Registry {
         self.lock()
             .get(name)
             .and_then(|entry| entry.session.as_ref())
-            .is_some_and(|(newest, _)| *newest == epoch)
+            .is_some_and(|newest| newest.epoch == epoch)
+    }
+
+    /// Asks an agent for a file; `false` when it has no session, or many wishes wait.
+    pub fn wish(&self, name: &AgentName, wanted: ArtifactWanted) -> bool {
+        let agents = self.lock();
+        let session = agents.get(name).and_then(|entry| entry.session.as_ref());
+        session.is_some_and(|session| session.wishes.try_send(wanted).is_ok())
     }
 
     /// Agents that have become lost since the last call.

@@ -10,7 +10,7 @@ mod progress;
 mod provenance;
 mod resume;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -154,13 +154,6 @@ impl Runs {
         self.tell(Command::Agent { agent, news });
     }
 
-    /// Passes on which closed runs have got entries: their results are made anew.
-    pub fn late(&self, runs: BTreeSet<RunId>) {
-        if !runs.is_empty() {
-            self.tell(Command::Late { runs });
-        }
-    }
-
     /// Passes on what of an agent's entries a run waits for, now that they are stored.
     pub fn stored(&self, agent: &AgentName, entries: &[Entry]) {
         let awaited = entries.iter().filter_map(|entry| match entry {
@@ -177,7 +170,11 @@ impl Runs {
                     agent: agent.clone(),
                 },
             )),
-            Entry::Record(_) | Entry::Link(_) | Entry::Kernel(_) | Entry::Gap(_) => None,
+            Entry::Record(_)
+            | Entry::Link(_)
+            | Entry::Kernel(_)
+            | Entry::Gap(_)
+            | Entry::Artifact(_) => None,
         });
         let awaited: Vec<_> = awaited.collect();
         if !awaited.is_empty() {

@@ -36,8 +36,8 @@ pub use flow::{
     AssignmentRow, AssignmentState, FlowRow, Party, PhaseRow, RunPlan, SessionRow, SessionState,
 };
 pub use records::{
-    AgentLinkRow, AppendDone, Appended, Batch, ManifestRow, ObservedRow, RecordQuery, RowCount,
-    StoredRecord, Streams,
+    AgentLinkRow, AppendDone, Appended, ArtifactRow, Batch, ManifestRow, ObservedRow, RecordQuery,
+    RowCount, StoredRecord, Streams,
 };
 pub use run::{CampaignText, NewRun, RunRef, RunRefError, RunRow, RunState, RunSummary};
 pub use sqlite::SqliteStore;
@@ -141,22 +141,6 @@ pub trait Store: Send + Sync + fmt::Debug {
         result_json: &str,
         closed_unix_ns: i64,
     ) -> Result<(), StoreError>;
-
-    /// Replaces verdict and result document of a closed run; `late` is what
-    /// [`RunRow::late`] said before the document was made: so many are in it now.
-    ///
-    /// # Errors
-    /// [`StoreError::Refused`] when the run is not closed.
-    fn remake_result(
-        &self,
-        run: RunId,
-        verdict: &str,
-        result_json: &str,
-        late: u64,
-    ) -> Result<(), StoreError>;
-
-    /// Closed runs with entries that are not in their results.
-    fn late_runs(&self) -> Result<Vec<RunId>, StoreError>;
 
     /// One run, whole; `None` when there is none, or it was deleted.
     fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError>;
@@ -285,6 +269,9 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// How observations of a run ended, by agent.
     fn observations(&self, run: RunId) -> Result<Vec<ObservedRow>, StoreError>;
+
+    /// Files of a run that agents offer, by flow, tx first.
+    fn artifacts(&self, run: RunId) -> Result<Vec<ArtifactRow>, StoreError>;
 
     /// Records of a run that agents could not deliver, in the order in which they said so.
     fn gaps(&self, run: RunId) -> Result<Vec<ReportedGap>, StoreError>;

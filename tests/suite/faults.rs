@@ -6,7 +6,6 @@ mod beside;
 mod catalogue;
 mod controller;
 mod disk;
-mod late;
 mod spool;
 mod stop;
 

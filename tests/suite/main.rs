@@ -2,6 +2,7 @@
 //! One binary, so that everything is linked once.
 
 mod alone;
+mod artifacts;
 mod demo;
 mod docs;
 mod faults;

@@ -42,7 +42,11 @@ impl Evidence {
             Entry::Record(record) => (record.run, record.flow, record.end),
             Entry::Closed(closed) => (closed.run, closed.flow, closed.end),
             // Not of a flow.
-            Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) | Entry::Gap(_) => {
+            Entry::Link(_)
+            | Entry::Kernel(_)
+            | Entry::Observed(_)
+            | Entry::Gap(_)
+            | Entry::Artifact(_) => {
                 return Ok(None);
             }
         };
@@ -69,7 +73,11 @@ impl Evidence {
                 side.closed.get_or_insert(*closed);
                 Ok(None)
             }
-            Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) | Entry::Gap(_) => Ok(None),
+            Entry::Link(_)
+            | Entry::Kernel(_)
+            | Entry::Observed(_)
+            | Entry::Gap(_)
+            | Entry::Artifact(_) => Ok(None),
         }
     }
 

@@ -434,8 +434,8 @@ fn surround(
         Entry::Kernel(row) => surroundings.kernel_row(&row),
         Entry::Observed(observed) => surroundings.observed(agent.clone(), *observed),
         Entry::Record(_) | Entry::Closed(_) => return Ok(Some(entry)),
-        // An agent alone keeps nothing on disk that could be missing.
-        Entry::Gap(_) => {}
+        // An agent alone keeps nothing on disk that could be missing or fetched.
+        Entry::Gap(_) | Entry::Artifact(_) => {}
     }
     Ok(None)
 }

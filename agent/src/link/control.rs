@@ -24,6 +24,7 @@ use weir_runtime::endpoint::SNAPSHOT_MESSAGE_BYTES;
 use weir_runtime::{ConnectError, Endpoint};
 
 use super::backoff::Backoff;
+use super::upload;
 use crate::agent::{Session, Shared};
 use crate::inventory;
 use crate::supervisor::{Message, chain};
@@ -39,6 +40,8 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(10);
 /// A controller that has not answered a heartbeat for so long is lost.
 const LOST: Duration = Duration::from_secs(15);
+/// Files that may be wanted at once; they go up one after the other.
+const UPLOADS: usize = 64;
 /// How long an ending session waits for the controller to take its last reports.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -273,6 +276,7 @@ async fn converse(
     let mut look = tokio::time::interval_at(Instant::now() + LOOK, LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looking = JoinSet::new();
+    let mut uploads = JoinSet::new();
     shared.tell(Message::ControllerSeen {
         sent_ns: shared.clock.now_ns(),
     });
@@ -290,6 +294,14 @@ async fn converse(
                     // Never later than now, whatever the controller echoes.
                     let sent_ns = ack.mono_ns.min(shared.clock.now_ns());
                     shared.tell(Message::ControllerSeen { sent_ns });
+                }
+                Response::ArtifactWanted(wanted) if uploads.len() < UPLOADS => {
+                    let (shared, controller) = (Arc::clone(shared), welcome.controller_id.clone());
+                    uploads.spawn(upload::upload(shared, controller, epoch, wanted));
+                }
+                Response::ArtifactWanted(_) => {
+                    let problem = format!("more than {UPLOADS} files wanted at once");
+                    return Err(LinkError::Protocol(problem));
                 }
                 other @ (Response::Challenge(_) | Response::HelloAck(_)) => {
                     return Err(unexpected("a snapshot", &other));
@@ -312,6 +324,7 @@ async fn converse(
                     interfaces = now;
                 }
             }
+            Some(_ended) = uploads.join_next() => {}
             () = end.cancelled() => return Ok(()),
         }
     }
@@ -346,6 +359,7 @@ fn unexpected(wanted: &str, got: &Response) -> LinkError {
         Response::HelloAck(_) => "a welcome",
         Response::HeartbeatAck(_) => "a heartbeat's answer",
         Response::Snapshot(_) => "a snapshot",
+        Response::ArtifactWanted(_) => "a wish for a file",
     };
     LinkError::Protocol(format!("{got} in the place of {wanted}"))
 }

@@ -260,6 +260,7 @@ fn run(entry: &pb::Entry) -> Option<RunId> {
         Item::Kernel(row) => row.run,
         Item::Observed(observed) => observed.run,
         Item::Gap(gap) => gap.run,
+        Item::Artifact(artifact) => artifact.run,
     };
     Some(RunId(run))
 }

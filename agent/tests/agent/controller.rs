@@ -82,6 +82,13 @@ impl AgentService for Service {
             .map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(ReceiverStream::new(stream)))
     }
+
+    async fn upload(
+        &self,
+        _: Request<Streaming<pb::UploadRequest>>,
+    ) -> Result<Response<pb::UploadResponse>, Status> {
+        Err(Status::unimplemented("no file is wanted here"))
+    }
 }
 
 /// Serves on a unix socket.

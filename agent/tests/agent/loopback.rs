@@ -93,7 +93,11 @@ async fn until_closed(records: &mut Records) -> (u64, FlowClosed) {
             match Entry::try_from(entry).expect("the agent's entries convert") {
                 Entry::Record(_) => rows += 1,
                 Entry::Closed(closed) => return (rows, *closed),
-                Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) | Entry::Gap(_) => {}
+                Entry::Link(_)
+                | Entry::Kernel(_)
+                | Entry::Observed(_)
+                | Entry::Gap(_)
+                | Entry::Artifact(_) => {}
             }
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds;
 use crate::traffic::law::{Conditioned, LawError};
-use crate::traffic::{Law, Means, Offered, SizeLaw, Trace, TraceOf, means, size_least};
+use crate::traffic::{Law, LogFile, Means, Offered, SizeLaw, Trace, TraceOf, means, size_least};
 
 /// TCP or UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -199,6 +199,9 @@ pub struct SocketTraffic {
     pub window: Option<u64>,
     /// Marks on the packets.
     pub marking: Marking,
+    /// The file into which each end writes its rows; `None` = none.
+    #[serde(default)]
+    pub log_file: Option<LogFile>,
 }
 
 impl SocketTraffic {
@@ -226,6 +229,7 @@ impl SocketTraffic {
             nodelay: false,
             window: None,
             marking: Marking::default(),
+            log_file: None,
         }
     }
 }

@@ -83,12 +83,13 @@ pub(super) const TRAFFIC: Section = Section {
         "flow_label",
         "bind",
         "port",
+        "log_file",
         "gso",
         "verify",
         "on_full",
         "end",
     ],
-    later: &["icmp", "raw", "pcap", "itg", "speaks", "log_file", "spoof"],
+    later: &["icmp", "raw", "pcap", "itg", "speaks", "spoof"],
 };
 
 pub(super) const EXPECT: Section = Section {

@@ -311,6 +311,8 @@ fn traffic(traffic: &Traffic) -> String {
         traffic.bind.as_ref().map(|bind| quote(&bind.to_string())),
     );
     push("port", traffic.port.map(|port| port.to_string()));
+    let log_file = traffic.log_file.as_ref();
+    push("log_file", log_file.map(|name| quote(name.as_str())));
     format!("{{ {} }}", fields.join(", "))
 }
 

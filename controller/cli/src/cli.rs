@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::campaign::{Purpose, described};
 use crate::command::{
-    Common, agents, audit, block_on, check, completions, delete, demo, plan, records, run, runs,
-    serve, show, stop, watch,
+    Common, agents, audit, block_on, check, completions, delete, demo, logs, plan, records, run,
+    runs, serve, show, stop, watch,
 };
 use crate::failure::Failure;
 
@@ -56,6 +56,8 @@ enum Command {
     Stop(stop::StopArgs),
     /// Write the records of a run: csv, jsonl or json
     Records(records::RecordsArgs),
+    /// List the files that flows of a run wrote on their hosts, or fetch them
+    Logs(logs::LogsArgs),
     /// Delete a run and its records
     Delete(delete::DeleteArgs),
     /// Read the controller's audit log and check that it is whole
@@ -94,6 +96,7 @@ impl Cli {
             Command::Watch(args) => block_on(watch::run(args, &outer)),
             Command::Stop(args) => block_on(stop::run(args, &outer)),
             Command::Records(args) => block_on(records::run(args, &outer)),
+            Command::Logs(args) => block_on(logs::run(args, &outer)),
             Command::Delete(args) => block_on(delete::run(args, &outer)),
         };
         let exit = done.unwrap_or_else(|failure| {

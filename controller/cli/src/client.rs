@@ -121,6 +121,24 @@ impl Client {
         self.answer(&operation, answer)
     }
 
+    /// The files that the flows of a run wrote.
+    pub(crate) async fn artifacts(&self, run: &str) -> Result<api::ListArtifactsResponse, Failure> {
+        let operation = format!("list the files of run {}", named(run));
+        let run = run.to_owned();
+        let request = api::ListArtifactsRequest { run };
+        let answer = self.service.clone().list_artifacts(request).await;
+        self.answer(&operation, answer)
+    }
+
+    /// The bytes of one of them. The status stays whole: it concerns that file alone.
+    pub(crate) async fn fetch(
+        &self,
+        request: api::FetchArtifactRequest,
+    ) -> Result<Streaming<api::FetchArtifactResponse>, Status> {
+        let answer = self.service.clone().fetch_artifact(request).await;
+        answer.map(Response::into_inner)
+    }
+
     /// Orders a run to stop.
     pub(crate) async fn stop(&self, run: &str, reason: &str) -> Result<api::StopResponse, Failure> {
         let request = api::StopRequest {

@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod delete;
 pub(crate) mod demo;
+pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod records;
 pub(crate) mod run;

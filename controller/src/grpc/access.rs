@@ -22,6 +22,7 @@ const ALL: &[Role] = &[Role::Agent, Role::Operator, Role::Viewer];
 const RULES: &[(&str, &[Role])] = &[
     ("/weir.agent.v1.AgentService/Control", AGENTS),
     ("/weir.agent.v1.AgentService/Records", AGENTS),
+    ("/weir.agent.v1.AgentService/Upload", AGENTS),
     ("/weir.controller.v1.ControllerService/ListAgents", READERS),
     // It starts nothing, and a viewer may want to know what a file means.
     ("/weir.controller.v1.ControllerService/Plan", READERS),
@@ -33,6 +34,14 @@ const RULES: &[(&str, &[Role])] = &[
     ("/weir.controller.v1.ControllerService/Stop", OPERATORS),
     ("/weir.controller.v1.ControllerService/Delete", OPERATORS),
     ("/weir.controller.v1.ControllerService/GetInfo", READERS),
+    (
+        "/weir.controller.v1.ControllerService/ListArtifacts",
+        READERS,
+    ),
+    (
+        "/weir.controller.v1.ControllerService/FetchArtifact",
+        READERS,
+    ),
     ("/grpc.health.v1.Health/Check", ALL),
     ("/grpc.health.v1.Health/Watch", ALL),
     // What it tells is in the source.
@@ -213,7 +222,7 @@ mod tests {
     fn every_role_gets_its_own_methods_and_no_other() {
         let directory = tempfile::tempdir().unwrap();
         let audit = Audit::open(directory.path()).unwrap();
-        let access = Access::new(audit.clone());
+        let access = Access::new(audit);
         let writes = ["Run", "Stop", "Delete"];
         let mut refusals = 0;
         for path in served() {
@@ -246,6 +255,15 @@ mod tests {
             Code::Unimplemented
         );
         assert!(refusals > 10);
+    }
+
+    #[test]
+    fn a_refusal_is_in_the_audit_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let audit = Audit::open(directory.path()).unwrap();
+        let stop = "/weir.controller.v1.ControllerService/Stop";
+        let code = called(&Access::new(audit.clone()), Some(Role::Viewer), stop);
+        assert_eq!(code, Code::PermissionDenied);
         audit.flush();
         let log = std::fs::read_to_string(directory.path().join(crate::audit::FILE)).unwrap();
         assert!(log.contains("ControllerService/Stop") && log.contains("viewer"));

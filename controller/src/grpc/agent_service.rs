@@ -6,17 +6,21 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use weir_proto::agent::v1::agent_service_server::AgentService;
-use weir_proto::agent::v1::{ControlRequest, ControlResponse, RecordsRequest, RecordsResponse};
+use weir_proto::agent::v1::{
+    ControlRequest, ControlResponse, RecordsRequest, RecordsResponse, UploadRequest, UploadResponse,
+};
 use weir_runtime::{HostClock, Shutdown};
 
 use super::access::who;
 use super::control::Control;
 use super::records::Records;
+use super::upload::Upload;
 use crate::audit::Audit;
 use crate::ingest::Ingest;
 use crate::registry::Registry;
 use crate::run::Runs;
 use crate::store::Store;
+use crate::uploads::Uploads;
 
 /// Messages towards one agent that wait for its connection.
 const OUTBOUND: usize = 64;
@@ -26,6 +30,7 @@ const OUTBOUND: usize = 64;
 pub struct AgentGateway {
     control: Control,
     records: Records,
+    upload: Upload,
     shutdown: Shutdown,
 }
 
@@ -36,6 +41,7 @@ impl AgentGateway {
         registry: Arc<Registry>,
         runs: Runs,
         ingest: Ingest,
+        uploads: Uploads,
         audit: Audit,
         shutdown: Shutdown,
     ) -> Self {
@@ -46,8 +52,13 @@ impl AgentGateway {
             audit: audit.clone(),
             clock: HostClock::from_host(),
         };
+        let upload = Upload {
+            registry: Arc::clone(&registry),
+            uploads,
+        };
         Self {
             control,
+            upload,
             records: Records {
                 ingest,
                 registry,
@@ -94,5 +105,17 @@ impl AgentService for AgentGateway {
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<UploadRequest>>,
+    ) -> Result<Response<UploadResponse>, Status> {
+        let token = self.shutdown.token();
+        tokio::select! {
+            served = self.upload.serve(request.into_inner()) => served?,
+            () = token.cancelled() => return Err(Status::unavailable("the controller ends")),
+        }
+        Ok(Response::new(UploadResponse {}))
     }
 }

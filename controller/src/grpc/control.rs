@@ -57,6 +57,7 @@ type Outbound = mpsc::Sender<Result<ControlResponse, Status>>;
 enum Wake {
     Message(Box<control_request::Message>),
     Wanted(Wanted),
+    Wish(pb::ArtifactWanted),
     Superseded,
     Ended,
     Silent,
@@ -191,6 +192,9 @@ impl Control {
                     }
                     sent = Some(wanted);
                 }
+                Wake::Wish(wish) => {
+                    send(outbound, control_response::Message::ArtifactWanted(wish)).await;
+                }
                 Wake::Superseded => return Err(superseded()),
                 Wake::Ended => return Ok(()),
                 Wake::Silent => {
@@ -213,6 +217,7 @@ impl Control {
             wanted = changed(&mut session.wanted, next) => {
                 Ok(wanted.map_or(Wake::Ended, Wake::Wanted))
             }
+            Some(wish) = session.wishes.recv() => Ok(Wake::Wish(wish)),
             message = inbound.message() => match message {
                 Ok(Some(ControlRequest { message: Some(message) })) => {
                     Ok(Wake::Message(Box::new(message)))

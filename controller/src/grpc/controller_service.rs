@@ -16,12 +16,14 @@ use weir_proto::controller::v1::{self as pb, watch_response};
 use weir_runtime::{HostClock, Shutdown};
 
 use super::access::who;
+use super::artifacts::Parts;
 use super::status::{of_run, of_store};
 use crate::audit::{Audit, Entry, Event};
 use crate::export::{self, Table, What};
 use crate::registry::{AgentView, Registry};
 use crate::run::{Runs, Sharing, Watch};
 use crate::store::{CampaignText, RunRef, Store, StoreError};
+use crate::uploads::Uploads;
 
 /// Largest campaign text, bytes.
 const CAMPAIGN_BYTES: usize = 1 << 20;
@@ -42,13 +44,14 @@ pub struct Info {
 /// The experimenters' side of the controller.
 #[derive(Debug, Clone)]
 pub struct OperatorGateway {
-    store: Arc<dyn Store>,
-    registry: Arc<Registry>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) uploads: Uploads,
     runs: Runs,
     info: Info,
     audit: Audit,
-    clock: HostClock,
-    shutdown: Shutdown,
+    pub(super) clock: HostClock,
+    pub(super) shutdown: Shutdown,
 }
 
 impl OperatorGateway {
@@ -56,6 +59,7 @@ impl OperatorGateway {
     pub fn new(
         store: Arc<dyn Store>,
         registry: Arc<Registry>,
+        uploads: Uploads,
         runs: Runs,
         info: Info,
         audit: Audit,
@@ -64,6 +68,7 @@ impl OperatorGateway {
         Self {
             store,
             registry,
+            uploads,
             runs,
             info,
             audit,
@@ -73,7 +78,7 @@ impl OperatorGateway {
     }
 
     /// Calls the store off the async threads.
-    async fn store<T: Send + 'static>(
+    pub(super) async fn store<T: Send + 'static>(
         &self,
         work: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Status> {
@@ -165,6 +170,7 @@ type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> 
 impl ControllerService for OperatorGateway {
     type WatchStream = WatchStream;
     type RecordsStream = ReceiverStream<Result<pb::RecordsResponse, Status>>;
+    type FetchArtifactStream = Parts;
 
     async fn list_agents(
         &self,
@@ -344,6 +350,24 @@ impl ControllerService for OperatorGateway {
         });
         let entry = Entry::new(Event::RunDeleted, who).by("ControllerService/Delete");
         self.told(entry.to(run), answer)
+    }
+
+    async fn list_artifacts(
+        &self,
+        request: Request<pb::ListArtifactsRequest>,
+    ) -> Result<Response<pb::ListArtifactsResponse>, Status> {
+        let run = self.find(&request.into_inner().run).await?;
+        Ok(Response::new(pb::ListArtifactsResponse {
+            run: run.0,
+            artifacts: self.artifacts(run).await?,
+        }))
+    }
+
+    async fn fetch_artifact(
+        &self,
+        request: Request<pb::FetchArtifactRequest>,
+    ) -> Result<Response<Parts>, Status> {
+        self.fetch(request.into_inner()).await.map(Response::new)
     }
 
     async fn get_info(

@@ -166,7 +166,6 @@ async fn acknowledge(mut commits: mpsc::Receiver<Pending>, outbound: Outbound, r
         let message = match commit.stored().await {
             Ok(appended) => {
                 runs.stored(&agent, &appended.stored);
-                runs.late(appended.late);
                 Ok(ack(appended.acked_seq))
             }
             Err(StoreError::Expected(seq)) => Ok(RecordsResponse {

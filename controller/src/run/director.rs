@@ -3,7 +3,6 @@
 
 mod command;
 mod ending;
-mod late;
 mod opening;
 mod restart;
 
@@ -23,7 +22,6 @@ use weir_runtime::HostClock;
 
 pub use self::command::Sharing;
 pub(super) use self::command::{Command, Reply, Stored};
-use self::late::LateRuns;
 use super::closing::Beside;
 use super::error::RunError;
 use super::machine::{Effect, Event, Machine, State};
@@ -65,7 +63,6 @@ pub(super) struct Director {
     /// Name of that clock; `unknown` if no agent can be known to read it.
     clock_domain: String,
     runs: BTreeMap<RunId, Active>,
-    late: LateRuns,
     commands: mpsc::UnboundedReceiver<Command>,
     to_self: mpsc::UnboundedSender<Command>,
 }
@@ -93,7 +90,6 @@ impl Director {
             clock,
             clock_domain,
             runs: BTreeMap::new(),
-            late: LateRuns::default(),
             commands,
             to_self,
         }
@@ -157,8 +153,6 @@ impl Director {
                     self.event(run, event).await;
                 }
             }
-            Command::Late { runs } => self.note_late(runs),
-            Command::Remade { run, again } => self.remade(run, again),
             Command::Closed { run, result } => self.closed(run, *result).await,
         }
     }
@@ -188,7 +182,6 @@ impl Director {
         for run in unkept.map(|(run, _)| *run).collect::<Vec<_>>() {
             self.close(run);
         }
-        self.remake_due(now_ns);
         let due: Vec<RunId> = self
             .runs
             .iter()

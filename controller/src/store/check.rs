@@ -31,6 +31,7 @@ pub fn check_entry(entry: &Entry) -> Result<(), Problem> {
             bounded("gap", "from_ns", gap.from_ns)?;
             bounded("gap", "to_ns", gap.to_ns)
         }
+        Entry::Artifact(artifact) => bounded("artifact", "size_bytes", Some(artifact.size_bytes)),
     }
 }
 

@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use weir_common::assignment::StartAt;
 use weir_common::id::{FlowId, RunId, SessionId};
-use weir_common::record::{End, Entry, Gap, GapCause, Record};
+use weir_common::record::{Artifact, End, Entry, Gap, GapCause, Record};
 
 use self::records::{
-    agents_speak_for_their_own_ends, bad_entries_are_refused_by_field,
+    agents_speak_for_their_own_ends, artifacts_come_back, bad_entries_are_refused_by_field,
     batches_follow_the_watermark, gaps_come_back, late_rows_are_found_after_closing,
     manifests_come_back, observations_come_back, queries_choose_and_stop,
     rows_come_back_whole_and_in_order,
@@ -55,6 +55,7 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("manifests come back", manifests_come_back),
     ("observations come back", observations_come_back),
     ("gaps come back", gaps_come_back),
+    ("artifacts come back", artifacts_come_back),
     ("batches follow the watermark", batches_follow_the_watermark),
     (
         "bad entries are refused by field",

@@ -1,10 +1,8 @@
 //! Batches on their way in, and rows on their way out.
 
-use std::collections::BTreeSet;
-
-use weir_common::id::{AgentName, BootId, FlowId, RunId};
+use weir_common::id::{AgentName, BootId, FlowId};
 use weir_common::observation::{LinkRow, Observed};
-use weir_common::record::{End, Entry, FlowClosed, Record};
+use weir_common::record::{Artifact, End, Entry, FlowClosed, Record};
 
 use super::StoreError;
 
@@ -30,8 +28,15 @@ pub struct Appended {
     pub stored: Vec<Entry>,
     /// Entries of deleted runs, dropped.
     pub dropped: u64,
-    /// Closed runs to which entries were added.
-    pub late: BTreeSet<RunId>,
+}
+
+/// A file that a flow wrote, and whose host has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactRow {
+    /// The agent that offers it.
+    pub agent: AgentName,
+    /// What it offers.
+    pub artifact: Artifact,
 }
 
 /// Called once with what became of a batch.

@@ -106,8 +106,6 @@ pub struct RunRow {
     pub result_json: Option<String>,
     /// When it was closed, ns since the Unix epoch.
     pub closed_unix_ns: Option<i64>,
-    /// Entries that came after the result document was made, and are not in it.
-    pub late: u64,
 }
 
 /// One line of a list of runs.

@@ -7,6 +7,7 @@
 
 mod agents;
 mod append;
+mod artifact;
 mod column;
 mod gap;
 mod observation;
@@ -37,9 +38,9 @@ use self::column::storage;
 use self::sweep::Sweep;
 use self::writer::{Db, Job, Task, Writer};
 use super::{
-    AgentHello, AgentLinkRow, AgentRow, AppendDone, AssignmentRow, AssignmentState, Batch, FlowRow,
-    Identity, ManifestRow, NewRun, ObservedRow, PhaseRow, RecordQuery, RowCount, RunPlan, RunRef,
-    RunRow, RunState, RunSummary, SessionRow, Store, StoreError, StoredRecord,
+    AgentHello, AgentLinkRow, AgentRow, AppendDone, ArtifactRow, AssignmentRow, AssignmentState,
+    Batch, FlowRow, Identity, ManifestRow, NewRun, ObservedRow, PhaseRow, RecordQuery, RowCount,
+    RunPlan, RunRef, RunRow, RunState, RunSummary, SessionRow, Store, StoreError, StoredRecord,
 };
 
 /// Idle read connections kept.
@@ -251,21 +252,6 @@ impl Store for SqliteStore {
         self.index(sweep)
     }
 
-    fn remake_result(
-        &self,
-        run: RunId,
-        verdict: &str,
-        result_json: &str,
-        late: u64,
-    ) -> Result<(), StoreError> {
-        let (verdict, result_json) = (verdict.to_owned(), result_json.to_owned());
-        self.write(move |db| runs::remake(&db.conn, run, (&verdict, &result_json), late))
-    }
-
-    fn late_runs(&self) -> Result<Vec<RunId>, StoreError> {
-        self.query("reading the runs with late entries", runs::late)
-    }
-
     fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
         self.query("reading a run", |db| runs::one(db, run))
     }
@@ -392,6 +378,12 @@ impl Store for SqliteStore {
     fn observations(&self, run: RunId) -> Result<Vec<ObservedRow>, StoreError> {
         self.query("reading a run's observations", |db| {
             observation::observations(db, run)
+        })
+    }
+
+    fn artifacts(&self, run: RunId) -> Result<Vec<ArtifactRow>, StoreError> {
+        self.query("reading a run's artifacts", |db| {
+            artifact::artifacts(db, run)
         })
     }
 

@@ -2,10 +2,11 @@
 
 use weir_common::observation::{KernelRow, LinkRow, Observed};
 use weir_common::record::{
-    Counters, DelayColumns, DscpSet, Entry, Flags, FlowClosed, Gap, GapCause, MoreColumns, Record,
-    Source, TcpColumns,
+    Artifact, Counters, DelayColumns, DscpSet, Entry, Flags, FlowClosed, Gap, GapCause,
+    MoreColumns, Record, Source, TcpColumns,
 };
 use weir_common::stats::Histogram;
+use weir_common::traffic::LogFile;
 
 use super::{
     ConvertError, count, end, flow, limits, optional_count, owned, required, run, take_counts,
@@ -284,6 +285,40 @@ impl From<&Gap> for pb::Gap {
     }
 }
 
+impl TryFrom<&pb::Artifact> for Artifact {
+    type Error = ConvertError;
+
+    fn try_from(message: &pb::Artifact) -> Result<Self, ConvertError> {
+        let name = message.name.parse::<LogFile>();
+        let length = message.sha256.len();
+        Ok(Self {
+            run: run(message.run)?,
+            flow: flow(message.flow)?,
+            end: end(message.end)?,
+            name: name.map_err(|error| ConvertError::new("name", error.to_string()))?,
+            size_bytes: message.size_bytes,
+            sha256: message
+                .sha256
+                .as_slice()
+                .try_into()
+                .map_err(|_| ConvertError::new("sha256", format!("{length} bytes, not 32")))?,
+        })
+    }
+}
+
+impl From<&Artifact> for pb::Artifact {
+    fn from(value: &Artifact) -> Self {
+        Self {
+            run: value.run.0,
+            flow: value.flow.0,
+            end: pb::End::from(value.end).into(),
+            name: value.name.to_string(),
+            size_bytes: value.size_bytes,
+            sha256: value.sha256.to_vec(),
+        }
+    }
+}
+
 impl TryFrom<&pb::Entry> for Entry {
     type Error = ConvertError;
 
@@ -307,6 +342,9 @@ impl TryFrom<&pb::Entry> for Entry {
             pb::entry::Item::Gap(gap) => Gap::try_from(gap)
                 .map(|gap| Self::Gap(Box::new(gap)))
                 .map_err(|error| error.within("gap")),
+            pb::entry::Item::Artifact(artifact) => Artifact::try_from(artifact)
+                .map(|artifact| Self::Artifact(Box::new(artifact)))
+                .map_err(|error| error.within("artifact")),
         }
     }
 }
@@ -320,6 +358,7 @@ impl From<&Entry> for pb::Entry {
             Entry::Kernel(row) => pb::entry::Item::Kernel(row.as_ref().into()),
             Entry::Observed(observed) => pb::entry::Item::Observed(observed.as_ref().into()),
             Entry::Gap(gap) => pb::entry::Item::Gap(gap.as_ref().into()),
+            Entry::Artifact(artifact) => pb::entry::Item::Artifact(artifact.as_ref().into()),
         };
         Self { item: Some(item) }
     }

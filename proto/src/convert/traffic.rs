@@ -3,8 +3,8 @@
 use weir_common::assignment::{
     Bundles, Layer, Marking, OnFull, Pacing, RampPoint, Rate, SocketTraffic, StreamEnd, Transport,
 };
-use weir_common::traffic::Law;
 use weir_common::traffic::law::Quantity;
+use weir_common::traffic::{Law, LogFile};
 
 use super::{ConvertError, clip, limits, text};
 use crate::types::v1 as pb;
@@ -61,9 +61,19 @@ impl TryFrom<&pb::SocketTraffic> for SocketTraffic {
                 ttl: octet("ttl", message.ttl)?,
                 flow_label: message.flow_label,
             },
+            log_file: log_file(&message.log_file)?,
             ..Self::new(transport, Rate::Max, message.size_bytes)
         })
     }
+}
+
+fn log_file(name: &str) -> Result<Option<LogFile>, ConvertError> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let name = name.parse::<LogFile>();
+    name.map(Some)
+        .map_err(|error| ConvertError::new("log_file", error.to_string()))
 }
 
 fn rate(message: &pb::SocketTraffic) -> Result<Rate, ConvertError> {
@@ -204,6 +214,10 @@ impl From<&SocketTraffic> for pb::SocketTraffic {
             ecn: marking.ecn.map(u32::from),
             ttl: marking.ttl.map(u32::from),
             flow_label: marking.flow_label,
+            log_file: value
+                .log_file
+                .as_ref()
+                .map_or(String::new(), ToString::to_string),
             rate: Some(match value.rate {
                 Rate::Max => PbRate::Max(true),
                 Rate::Arrival => PbRate::ByArrival(true),

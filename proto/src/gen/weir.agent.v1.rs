@@ -35,7 +35,7 @@ pub mod control_request {
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ControlResponse {
     /// One of these.
-    #[prost(oneof = "control_response::Message", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "control_response::Message", tags = "1, 2, 3, 4, 5")]
     pub message: ::core::option::Option<control_response::Message>,
 }
 /// Nested message and enum types in `ControlResponse`.
@@ -55,6 +55,9 @@ pub mod control_response {
         /// Everything the agent is to do.
         #[prost(message, tag = "4")]
         Snapshot(super::super::super::types::v1::Snapshot),
+        /// A file is wanted.
+        #[prost(message, tag = "5")]
+        ArtifactWanted(super::ArtifactWanted),
     }
 }
 /// Random bytes for the agent's signature.
@@ -393,53 +396,59 @@ pub struct RecordsNack {
     #[prost(uint64, tag = "1")]
     pub expected_seq: u64,
 }
-/// A file that a flow wrote, offered after the run. The shapes of artifacts are
-/// fixed here; no stream carries them yet.
+/// Somebody wants a file, from a place in it on. The agent answers with a call of
+/// Upload; one that comes to nothing is asked for again.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Artifact {
-    /// Run number.
-    #[prost(uint32, tag = "1")]
-    pub run: u32,
-    /// Flow number.
-    #[prost(uint32, tag = "2")]
-    pub flow: u32,
-    /// Which end wrote it.
-    #[prost(enumeration = "super::super::types::v1::End", tag = "3")]
-    pub end: i32,
-    /// File name without directories.
-    #[prost(string, tag = "4")]
-    pub name: ::prost::alloc::string::String,
-    /// Size, bytes.
-    #[prost(uint64, tag = "5")]
-    pub size_bytes: u64,
-    /// SHA-256 of the whole file, 32 bytes.
-    #[prost(bytes = "vec", tag = "6")]
-    pub sha256: ::prost::alloc::vec::Vec<u8>,
-}
-/// The controller wants a part of an artifact; repeated after a reconnect from
-/// where it stopped.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ArtifactRequest {
+pub struct ArtifactWanted {
+    /// What the upload is to be called.
+    #[prost(uint64, tag = "1")]
+    pub ticket: u64,
     /// Which file.
-    #[prost(message, optional, tag = "1")]
-    pub artifact: ::core::option::Option<Artifact>,
+    #[prost(message, optional, tag = "2")]
+    pub artifact: ::core::option::Option<super::super::types::v1::Artifact>,
     /// First byte wanted.
-    #[prost(uint64, tag = "2")]
+    #[prost(uint64, tag = "3")]
     pub offset_bytes: u64,
 }
-/// A part of an artifact, at most 64 KiB.
+/// A part of an upload.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ArtifactChunk {
-    /// SHA-256 of the whole file, 32 bytes.
-    #[prost(bytes = "vec", tag = "1")]
-    pub sha256: ::prost::alloc::vec::Vec<u8>,
-    /// Place of the first byte in the file.
-    #[prost(uint64, tag = "2")]
-    pub offset_bytes: u64,
-    /// The bytes.
-    #[prost(bytes = "vec", tag = "3")]
-    pub content: ::prost::alloc::vec::Vec<u8>,
+pub struct UploadRequest {
+    /// One of these.
+    #[prost(oneof = "upload_request::Message", tags = "1, 2, 3")]
+    pub message: ::core::option::Option<upload_request::Message>,
 }
+/// Nested message and enum types in `UploadRequest`.
+pub mod upload_request {
+    /// One of these.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// Always the first.
+        #[prost(message, tag = "1")]
+        Open(super::UploadOpen),
+        /// Consecutive bytes of the file, at most 64 KiB.
+        #[prost(bytes, tag = "2")]
+        Content(::prost::alloc::vec::Vec<u8>),
+        /// Always the last, when the file cannot be had now: why, and what to do.
+        #[prost(string, tag = "3")]
+        Refused(::prost::alloc::string::String),
+    }
+}
+/// Whose upload it is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadOpen {
+    /// Name, as in Hello.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Epoch of the agent's control session.
+    #[prost(uint64, tag = "2")]
+    pub session_epoch: u64,
+    /// As the controller called it.
+    #[prost(uint64, tag = "3")]
+    pub ticket: u64,
+}
+/// The upload is over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UploadResponse {}
 /// Generated client implementations.
 pub mod agent_service_client {
     #![allow(
@@ -596,6 +605,30 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("weir.agent.v1.AgentService", "Records"));
             self.inner.streaming(req, path, codec).await
         }
+        /// A file that a flow wrote, from a place in it on, as somebody asked for it on
+        /// the control stream; over a connection of its own, so that it delays neither
+        /// stream. The agent begins none while a run is on it.
+        pub async fn upload(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::UploadRequest>,
+        ) -> std::result::Result<tonic::Response<super::UploadResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Bounded::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.agent.v1.AgentService/Upload",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("weir.agent.v1.AgentService", "Upload"));
+            self.inner.client_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -647,6 +680,13 @@ pub mod agent_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::RecordsRequest>>,
         ) -> std::result::Result<tonic::Response<Self::RecordsStream>, tonic::Status>;
+        /// A file that a flow wrote, from a place in it on, as somebody asked for it on
+        /// the control stream; over a connection of its own, so that it delays neither
+        /// stream. The agent begins none while a run is on it.
+        async fn upload(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::UploadRequest>>,
+        ) -> std::result::Result<tonic::Response<super::UploadResponse>, tonic::Status>;
     }
     /// Served on the agents' listener.
     #[derive(Debug)]
@@ -817,6 +857,53 @@ pub mod agent_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.agent.v1.AgentService/Upload" => {
+                    #[allow(non_camel_case_types)]
+                    struct UploadSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::ClientStreamingService<super::UploadRequest>
+                    for UploadSvc<T> {
+                        type Response = super::UploadResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::UploadRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::upload(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UploadSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

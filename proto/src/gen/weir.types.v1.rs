@@ -768,11 +768,33 @@ pub mod gap {
         }
     }
 }
+/// A file that an end of a flow wrote on its host: complete, and kept there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Artifact {
+    /// Run number.
+    #[prost(uint32, tag = "1")]
+    pub run: u32,
+    /// Flow number.
+    #[prost(uint32, tag = "2")]
+    pub flow: u32,
+    /// Which end wrote it.
+    #[prost(enumeration = "End", tag = "3")]
+    pub end: i32,
+    /// File name without directories, as the campaign has it.
+    #[prost(string, tag = "4")]
+    pub name: ::prost::alloc::string::String,
+    /// Size, bytes.
+    #[prost(uint64, tag = "5")]
+    pub size_bytes: u64,
+    /// SHA-256 of the whole file, 32 bytes.
+    #[prost(bytes = "vec", tag = "6")]
+    pub sha256: ::prost::alloc::vec::Vec<u8>,
+}
 /// One item of an agent's record sequence.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Entry {
     /// What it is; an unknown kind is refused with its sequence number.
-    #[prost(oneof = "entry::Item", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "entry::Item", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub item: ::core::option::Option<entry::Item>,
 }
 /// Nested message and enum types in `Entry`.
@@ -798,6 +820,9 @@ pub mod entry {
         /// A record that is missing.
         #[prost(message, tag = "6")]
         Gap(super::Gap),
+        /// A file that an end of a flow wrote on its host.
+        #[prost(message, tag = "7")]
+        Artifact(super::Artifact),
     }
 }
 /// Which end of a flow speaks.
@@ -951,6 +976,9 @@ pub struct SocketTraffic {
     /// Law of sizes, as a campaign writes it; empty = all have size_bytes.
     #[prost(string, tag = "28")]
     pub size_law: ::prost::alloc::string::String,
+    /// The file into which each end writes its rows; empty = none.
+    #[prost(string, tag = "29")]
+    pub log_file: ::prost::alloc::string::String,
     /// Offered rate of the session, all streams together.
     #[prost(oneof = "socket_traffic::Rate", tags = "2, 3, 4, 27")]
     pub rate: ::core::option::Option<socket_traffic::Rate>,

@@ -62,6 +62,7 @@ pub(super) fn socket_traffic(set: &FlowSet, traces: &[Trace]) -> Result<SocketTr
         nodelay: traffic.nodelay,
         window: traffic.window.map(|window| window.bytes()),
         marking: traffic.marking,
+        log_file: traffic.log_file.clone(),
         ..SocketTraffic::new(traffic.transport, rate, size)
     })
 }

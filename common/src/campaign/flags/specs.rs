@@ -272,6 +272,12 @@ pub const FLAGS: &[FlagSpec] = &[
     flag(Traffic, "port", "PORT", "the receiver's port"),
     flag(
         Traffic,
+        "log-file",
+        "NAME",
+        "each end writes its rows on its own host, for `weir logs`: NAME.jsonl",
+    ),
+    flag(
+        Traffic,
         "name",
         "NAME",
         "name of the flow set [its transport]",
@@ -428,7 +434,6 @@ pub(super) const LATER: &[&str] = &[
     "pcap",
     "itg",
     "speaks",
-    "log-file",
     "spoof",
 ];
 

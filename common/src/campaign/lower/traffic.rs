@@ -37,6 +37,7 @@ pub(super) fn traffic(table: &Table) -> Result<Traffic> {
     traffic.port = reader
         .count("port", 1..=u64::from(u16::MAX))?
         .map(|port| port as u16);
+    traffic.log_file = reader.quantity("log_file")?;
     let checked = traffic.check();
     checked.map_err(|error| {
         CampaignError::new(ErrorKind::BadValue, reader.place(error.key), error.problem)

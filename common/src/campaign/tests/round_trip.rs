@@ -58,32 +58,39 @@ fn rate() -> impl Strategy<Value = Rate> {
     ]
 }
 
+fn ends() -> impl Strategy<Value = (Option<ByteCount>, Option<u64>)> {
+    prop_oneof![
+        Just((None, None)),
+        (1..1_u64 << 50).prop_map(|bytes| (Some(ByteCount::new(bytes)), None)),
+        (1..1_u64 << 50).prop_map(|packets| (None, Some(packets))),
+    ]
+}
+
 fn traffic() -> impl Strategy<Value = Traffic> {
     let laws = (
         prop_oneof![1 => Just(Law::Constant), 2 => crate::traffic::law::strategies::arrival()],
         prop::option::of(crate::traffic::law::strategies::size()),
         prop::option::weighted(0.1, profile()),
     );
-    let ends = prop_oneof![
-        Just((None, None)),
-        (1..1_u64 << 50).prop_map(|bytes| (Some(ByteCount::new(bytes)), None)),
-        (1..1_u64 << 50).prop_map(|packets| (None, Some(packets))),
-    ];
     let small = (
         prop::option::of(12..65_507_u32),
         1..129_u32,
         any::<bool>(),
         prop::option::of(1..u16::MAX),
     );
-    let text = (prop::option::of("[a-z]{1,8}"), any::<bool>());
-    let made = (any::<bool>(), rate(), laws, ends, small, text, sockets()).prop_map(
+    let text = (
+        prop::option::of("[a-z]{1,8}"),
+        any::<bool>(),
+        prop::option::of("[a-z0-9_]{1,8}[.]jsonl"),
+    );
+    let made = (any::<bool>(), rate(), laws, ends(), small, text, sockets()).prop_map(
         |(
             udp,
             rate,
             (arrival, size_law, profile),
             (bytes, packets),
             (size, streams, per_stream, port),
-            (cc, bound),
+            (cc, bound, log_file),
             sockets,
         )| {
             let transport = if udp { Transport::Udp } else { Transport::Tcp };
@@ -111,6 +118,7 @@ fn traffic() -> impl Strategy<Value = Traffic> {
                 cc: cc.filter(|_| !udp),
                 bind: bound.then(|| "10.150.0.71:5000".parse().unwrap()),
                 port,
+                log_file: log_file.map(|name| name.parse().unwrap()),
                 transport,
                 rate,
                 mss: sockets.mss.filter(|_| !udp),

@@ -86,6 +86,8 @@ type Answer<T> = Result<Response<T>, Status>;
 impl ControllerService for Fake {
     type WatchStream = Pin<Box<dyn Stream<Item = Told> + Send>>;
     type RecordsStream = Pin<Box<dyn Stream<Item = Result<api::RecordsResponse, Status>> + Send>>;
+    type FetchArtifactStream =
+        Pin<Box<dyn Stream<Item = Result<api::FetchArtifactResponse, Status>> + Send>>;
 
     async fn run(&self, request: Request<api::RunRequest>) -> Answer<api::RunResponse> {
         self.ask(format!(
@@ -167,6 +169,20 @@ impl ControllerService for Fake {
     }
 
     async fn delete(&self, _: Request<api::DeleteRequest>) -> Answer<api::DeleteResponse> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn list_artifacts(
+        &self,
+        _: Request<api::ListArtifactsRequest>,
+    ) -> Answer<api::ListArtifactsResponse> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn fetch_artifact(
+        &self,
+        _: Request<api::FetchArtifactRequest>,
+    ) -> Answer<Self::FetchArtifactStream> {
         Err(Status::unimplemented("not asked here"))
     }
 

@@ -1,6 +1,6 @@
 //! What the director is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 use weir_common::id::{AgentName, FlowId, RunId};
@@ -51,13 +51,6 @@ pub(in crate::run) enum Command {
     },
     Stored {
         awaited: Vec<(RunId, Stored)>,
-    },
-    Late {
-        runs: BTreeSet<RunId>,
-    },
-    Remade {
-        run: RunId,
-        again: bool,
     },
     Closed {
         run: RunId,

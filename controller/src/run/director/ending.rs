@@ -80,7 +80,7 @@ impl Director {
         })
     }
 
-    pub(super) fn provenance(&self) -> Provenance {
+    fn provenance(&self) -> Provenance {
         let views = self.registry.view(self.clock.now_ns());
         Provenance {
             agents: views
@@ -127,10 +127,6 @@ impl Director {
         match result {
             Ok(document) => {
                 tracing::info!(%run, verdict = document.verdict.as_str(), "run closed");
-                if !document.checks.complete {
-                    // What was stored between the analysis and the closing is in no result.
-                    self.note_late([run].into());
-                }
                 let result_json = serde_json::to_string(&document).unwrap_or_default();
                 active
                     .news
@@ -146,7 +142,7 @@ impl Director {
     }
 }
 
-pub(super) fn stored_result(store: &dyn Store, run: RunId) -> Result<ResultDocument, RunError> {
+fn stored_result(store: &dyn Store, run: RunId) -> Result<ResultDocument, RunError> {
     let row = store.run(run)?.ok_or(RunError::NoSuchRun { run })?;
     let text = row.result_json.ok_or(RunError::NoResult { run })?;
     serde_json::from_str(&text).map_err(|error| RunError::Internal {

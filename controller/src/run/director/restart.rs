@@ -17,8 +17,7 @@ impl Director {
     /// prepared and some not.
     pub(super) async fn take_up(&mut self) -> Result<(), RunError> {
         let store = Arc::clone(&self.store);
-        let (open, late) = blocking(move || Ok((store.open_runs()?, store.late_runs()?))).await?;
-        self.note_late(late.into_iter().collect());
+        let open = blocking(move || Ok(store.open_runs()?)).await?;
         for run in open {
             let store = Arc::clone(&self.store);
             let loaded = blocking(move || crate::run::resume::load(store.as_ref(), run)).await;

@@ -194,6 +194,44 @@ pub(super) fn gaps_come_back(store: &dyn Store) {
     assert!(store.gaps(run).unwrap().is_empty());
 }
 
+/// Files that agents offer: the last offer of an end stands.
+pub(super) fn artifacts_come_back(store: &dyn Store) {
+    let run = planned(store, 2);
+    let artifact = |flow, end, size_bytes| Artifact {
+        run,
+        flow: FlowId(flow),
+        end,
+        name: "a.jsonl".parse().unwrap(),
+        size_bytes,
+        sha256: [flow as u8; 32],
+    };
+    let entry = |artifact: &Artifact| Entry::Artifact(Box::new(artifact.clone()));
+    let last = [
+        artifact(1, End::Tx, 3),
+        artifact(1, End::Rx, 2),
+        artifact(2, End::Tx, 1),
+    ];
+    let mut sent = vec![entry(&artifact(1, End::Tx, 9))];
+    sent.extend(last.iter().rev().map(entry));
+    store.append_wait(batch(boot(1), 1, sent)).unwrap();
+    let found = store.artifacts(run).unwrap();
+    assert!(found.iter().all(|row| row.agent == name("a")));
+    let found: Vec<Artifact> = found.into_iter().map(|row| row.artifact).collect();
+    assert_eq!(found, last);
+    let stranger = Batch {
+        agent: name("stranger"),
+        ..batch(boot(2), 1, vec![entry(&last[0])])
+    };
+    let refused = store.append_wait(stranger);
+    assert!(
+        matches!(&refused, Err(StoreError::Entry { field, .. }) if field == "end"),
+        "{refused:?}"
+    );
+    store.close_run(run, "pass", "{}", 1).unwrap();
+    store.delete_run(run).unwrap();
+    assert!(store.artifacts(run).unwrap().is_empty());
+}
+
 /// Overlapping, repeated and gapped batches of two boots against a model.
 pub(super) fn batches_follow_the_watermark(store: &dyn Store) {
     let strategy = proptest::collection::vec((0..2_u8, 0..30_u64, 0..8_usize), 1..25);
@@ -337,29 +375,15 @@ pub(super) fn late_rows_are_found_after_closing(store: &dyn Store) {
         .append_wait(batch(boot(1), 1, entries([row(run, 1, End::Tx, 0)])))
         .unwrap();
     store.close_run(run, "partial", "{}", 1).unwrap();
-    assert_eq!(store.late_runs().unwrap(), []);
-    let late = store
+    store
         .append_wait(batch(boot(1), 2, entries([row(run, 1, End::Tx, 1)])))
         .unwrap();
-    assert_eq!(late.late, [run].into());
-    assert_eq!(store.late_runs().unwrap(), [run]);
-    assert_eq!(store.run(run).unwrap().unwrap().late, 1);
     assert_eq!(all_rows(store, run, ALL).len(), 2);
     assert_eq!(store.row_counts(run).unwrap()[0].rows, 2);
     assert_eq!(store.runs(1).unwrap()[0].records, 2);
-    // One more comes while the result is made from what was there.
-    store
-        .append_wait(batch(boot(1), 3, entries([row(run, 1, End::Tx, 2)])))
-        .unwrap();
-    store.remake_result(run, "pass", "{\"a\":2}", 1).unwrap();
-    let remade = store.run(run).unwrap().unwrap();
-    assert_eq!((remade.late, remade.closed_unix_ns), (1, Some(1)));
-    assert_eq!(remade.verdict.as_deref(), Some("pass"));
-    assert_eq!(remade.result_json.as_deref(), Some("{\"a\":2}"));
-    store.remake_result(run, "pass", "{}", 1).unwrap();
-    assert_eq!(store.late_runs().unwrap(), []);
-    assert_eq!(store.runs(1).unwrap()[0].records, 3);
-    assert_eq!(store.delete_run(run).unwrap(), 3);
+    store.close_run(run, "pass", "{}", 2).unwrap();
+    assert_eq!(store.runs(1).unwrap()[0].records, 2);
+    assert_eq!(store.delete_run(run).unwrap(), 2);
 }
 
 pub(super) fn queries_choose_and_stop(store: &dyn Store) {

@@ -1,11 +1,12 @@
 //! Storing batches: rows, manifests and the watermark in one transaction.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use weir_common::id::{AgentName, BootId, FlowId, RunId};
 use weir_common::record::{End, Entry, MoreColumns, Record, Source};
 
+use super::artifact::put_artifact;
 use super::column::{int, opt, storage};
 use super::gap::put_gap;
 use super::observation::{put_kernel, put_link, put_observed};
@@ -67,9 +68,7 @@ impl KnownFlow {
 enum Place {
     Drop,
     /// It belongs to the run as a whole.
-    Run {
-        closed: bool,
-    },
+    Run,
     Flow {
         flow: i64,
         closed: bool,
@@ -93,7 +92,6 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
             acked_seq: acked,
             stored: Vec::new(),
             dropped: 0,
-            late: BTreeSet::new(),
         });
     }
     let fresh = entries.split_off(known);
@@ -112,12 +110,8 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
     }
     let acked_seq = acked + fresh.len() as u64;
     let mut dropped = 0;
-    let mut late = BTreeMap::<RunId, u64>::new();
     let mut stored = Vec::with_capacity(fresh.len());
     for ((seq, entry), place) in (expected..).zip(fresh).zip(places) {
-        if let Place::Run { closed: true } | Place::Flow { closed: true, .. } = place {
-            *late.entry(entry.run()).or_default() += 1;
-        }
         match (&entry, place) {
             (_, Place::Drop) => {
                 dropped += 1;
@@ -137,18 +131,20 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
             (Entry::Gap(gap), place) => {
                 let flow = match place {
                     Place::Flow { flow, .. } => Some(flow),
-                    Place::Run { .. } | Place::Drop => None,
+                    Place::Run | Place::Drop => None,
                 };
                 put_gap(&db.conn, (&batch.agent, batch.boot, seq), flow, gap)
             }
-            (Entry::Record(_) | Entry::Closed(_), Place::Run { .. }) => {
-                unreachable!("rows and manifests are placed by their flow")
+            (Entry::Artifact(artifact), Place::Flow { flow, .. }) => {
+                put_artifact(&db.conn, flow, &batch.agent, artifact)
+            }
+            (Entry::Record(_) | Entry::Closed(_) | Entry::Artifact(_), Place::Run) => {
+                unreachable!("rows, manifests and artifacts are placed by their flow")
             }
         }
         .map_err(storage(OPERATION))?;
         stored.push(entry);
     }
-    count_late(&db.conn, &late).map_err(storage(OPERATION))?;
     db.conn
         .prepare_cached("INSERT OR REPLACE INTO watermarks VALUES (?1, ?2, ?3)")
         .and_then(|mut put| {
@@ -159,17 +155,7 @@ pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> 
         acked_seq,
         stored,
         dropped,
-        late: late.into_keys().collect(),
     })
-}
-
-/// Notes what is in no result yet.
-fn count_late(db: &Connection, late: &BTreeMap<RunId, u64>) -> rusqlite::Result<()> {
-    for (run, entries) in late {
-        db.prepare_cached("UPDATE runs SET late = late + ?2 WHERE run = ?1")?
-            .execute((run.0, int(*entries)))?;
-    }
-    Ok(())
 }
 
 /// Sequence up to which a boot is stored.
@@ -187,6 +173,7 @@ fn place(db: &mut Db, agent: &AgentName, seq: u64, entry: &Entry) -> Result<Plac
         Entry::Record(record) => Some((record.flow, record.end)),
         Entry::Closed(closed) => Some((closed.flow, closed.end)),
         Entry::Gap(gap) => gap.flow,
+        Entry::Artifact(artifact) => Some((artifact.flow, artifact.end)),
         Entry::Link(_) | Entry::Kernel(_) | Entry::Observed(_) => None,
     };
     let refuse = |field: &str, problem| StoreError::Entry {
@@ -217,7 +204,7 @@ fn place(db: &mut Db, agent: &AgentName, seq: u64, entry: &Entry) -> Result<Plac
     };
     let Some((flow, end)) = of_flow else {
         if agents.contains(agent.as_str()) {
-            return Ok(Place::Run { closed: *closed });
+            return Ok(Place::Run);
         }
         return Err(refuse("run", format!("{agent} takes no part in {run}")));
     };

@@ -169,7 +169,6 @@ fn whole(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         verdict: row.get("verdict")?,
         result_json: row.get("result_json")?,
         closed_unix_ns: row.get("closed_unix_ns")?,
-        late: count(row, "late")?,
     })
 }
 
@@ -260,29 +259,4 @@ pub(super) fn open(db: &Connection) -> rusqlite::Result<Vec<RunId>> {
     )?
     .query_map([], |row| row.get(0).map(RunId))?
     .collect()
-}
-
-/// See [`crate::store::Store::late_runs`].
-pub(super) fn late(db: &Connection) -> rusqlite::Result<Vec<RunId>> {
-    db.prepare("SELECT run FROM runs WHERE state = 'closed' AND late > 0 ORDER BY run")?
-        .query_map([], |row| row.get(0).map(RunId))?
-        .collect()
-}
-
-/// See [`crate::store::Store::remake_result`].
-pub(super) fn remake(
-    db: &Connection,
-    run: RunId,
-    (verdict, result_json): (&str, &str),
-    late: u64,
-) -> Result<(), StoreError> {
-    expect_state(db, "making the result anew", run, |state| {
-        state == RunState::Closed
-    })?;
-    db.execute(
-        "UPDATE runs SET verdict = ?2, result_json = ?3, late = max(late - ?4, 0) WHERE run = ?1",
-        params![run.0, verdict, result_json, int(late)],
-    )
-    .map_err(storage("making the result anew"))?;
-    Ok(())
 }

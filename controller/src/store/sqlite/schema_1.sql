@@ -42,8 +42,7 @@ CREATE TABLE runs (
     result_json         TEXT,             -- weir.result/1
     first_record        INTEGER NOT NULL, -- no row of the run has a lower records.record
     indexed             INTEGER NOT NULL DEFAULT 0, -- 1 = record_index holds all its rows
-    records             INTEGER,          -- rows in record_index, once indexed
-    late                INTEGER NOT NULL DEFAULT 0 -- entries that came after result_json was made
+    records             INTEGER           -- rows in record_index, once indexed
 ) STRICT;
 
 CREATE TABLE phases (
@@ -294,6 +293,17 @@ CREATE TABLE gaps (
     why             TEXT NOT NULL
 ) STRICT;
 CREATE INDEX gaps_run ON gaps (run);
+
+-- Files that ends of flows with `log_file` wrote on their hosts; their bytes stay there.
+CREATE TABLE artifacts (
+    flow            INTEGER NOT NULL, -- flows.flow
+    end             TEXT NOT NULL,    -- tx, rx
+    agent           TEXT NOT NULL,
+    name            TEXT NOT NULL,
+    size_bytes      INTEGER NOT NULL,
+    sha256          BLOB NOT NULL,    -- 32 bytes
+    PRIMARY KEY (flow, end)
+) STRICT, WITHOUT ROWID;
 
 -- Filled by each agent that observes the run, routers too, from its interfaces' counters.
 CREATE TABLE links (

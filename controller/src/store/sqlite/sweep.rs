@@ -193,7 +193,7 @@ impl Sweep {
 
     /// Deletes everything else that belongs to the run, and the run.
     pub(super) fn delete_run(self, db: &mut Db) -> rusqlite::Result<()> {
-        for table in ["manifests", "outages"] {
+        for table in ["manifests", "outages", "artifacts"] {
             db.conn.execute(
                 &format!("DELETE FROM {table} WHERE flow BETWEEN ?1 AND ?2"),
                 (self.first_flow, self.last_flow),

@@ -257,6 +257,25 @@ fn absurd_records_are_refused_by_field() {
 }
 
 #[test]
+fn artifacts_need_a_plain_name_and_a_whole_hash() {
+    let refused = |name: &str, sha256: usize| {
+        let artifact = pb::Artifact {
+            run: 1,
+            flow: 1,
+            end: pb::End::Tx.into(),
+            name: name.to_owned(),
+            size_bytes: 1,
+            sha256: vec![0; sha256],
+        };
+        let item = Some(pb::entry::Item::Artifact(artifact));
+        let entry = Entry::try_from(pb::Entry { item });
+        entry.expect_err("refused").field
+    };
+    assert_eq!(refused("../x.jsonl", 32), "artifact.name");
+    assert_eq!(refused("x.jsonl", 31), "artifact.sha256");
+}
+
+#[test]
 fn long_reasons_are_clipped_on_the_way_out() {
     let ending = Ending::Failed {
         reason: "é".repeat(2000),

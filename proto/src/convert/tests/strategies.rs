@@ -13,8 +13,9 @@ use weir_common::observation::{
     KernelCounters, KernelRow, LinkCounters, LinkRow, Observed, Observer, Route,
 };
 use weir_common::record::{
-    Counters, DataPath, DelayColumns, DscpSet, End, Ending, Entry, Flags, FlowClosed, FlowOutage,
-    Gap, GapCause, MoreColumns, Outages, PeerTotals, Record, Source, TcpColumns, Window,
+    Artifact, Counters, DataPath, DelayColumns, DscpSet, End, Ending, Entry, Flags, FlowClosed,
+    FlowOutage, Gap, GapCause, MoreColumns, Outages, PeerTotals, Record, Source, TcpColumns,
+    Window,
 };
 use weir_common::stats::{Histogram, Lengths};
 use weir_common::traffic::{Law, SizeLaw, Trace, TraceOf};
@@ -414,7 +415,8 @@ fn options() -> impl Strategy<Value = SocketTraffic> {
         of(2_048..=1u64 << 30),
     );
     let marking = (of(0..64u8), of(0..4u8), of(1..=255u8), of(0..=0xf_ffffu32));
-    (schedule, socket, marking).prop_map(|(schedule, socket, marking)| {
+    let log_file = of("[a-z0-9_]{1,8}[.]jsonl");
+    (schedule, socket, marking, log_file).prop_map(|(schedule, socket, marking, log_file)| {
         let (layer, mut points, keep_gap, spin_ns) = schedule;
         let ([echo, verify, nodelay, wait], bundles, end, mss, window) = socket;
         let (dscp, ecn, ttl, flow_label) = marking;
@@ -446,6 +448,7 @@ fn options() -> impl Strategy<Value = SocketTraffic> {
                 ttl,
                 flow_label,
             },
+            log_file: log_file.map(|name| name.parse().expect("a name")),
             ..SocketTraffic::new(Transport::Udp, Rate::BitsPerSecond(1), 100)
         }
     })
@@ -668,12 +671,31 @@ prop_compose! {
     }
 }
 
-/// What an observation is made of, and what is missing.
+prop_compose! {
+    fn artifact()(
+        (run, flow, end) in (1u32.., 1u32.., an_end()),
+        name in "[a-z0-9_]{1,8}[.]jsonl",
+        size_bytes in counted(),
+        sha256 in any::<[u8; 32]>(),
+    ) -> Artifact {
+        Artifact {
+            run: RunId(run),
+            flow: FlowId(flow),
+            end,
+            name: name.parse().expect("a name"),
+            size_bytes,
+            sha256,
+        }
+    }
+}
+
+/// What an observation is made of, what is missing, and what a flow wrote.
 pub(super) fn observation() -> impl Strategy<Value = Entry> {
     prop_oneof![
         link_row().prop_map(|row| Entry::Link(Box::new(row))),
         kernel_row().prop_map(|row| Entry::Kernel(Box::new(row))),
         observed().prop_map(|observed| Entry::Observed(Box::new(observed))),
         gap().prop_map(|gap| Entry::Gap(Box::new(gap))),
+        artifact().prop_map(|artifact| Entry::Artifact(Box::new(artifact))),
     ]
 }
