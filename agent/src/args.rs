@@ -10,7 +10,8 @@ use clap::Args;
 use weir_common::label::{LabelError, Labels};
 use weir_engine::cpus::CpuList;
 use weir_engine::socket::raise_descriptor_limit;
-use weir_runtime::directory::{DirectoryError, default_data_dir};
+use weir_runtime::directory::{DirectoryError, create_private, default_data_dir};
+use weir_runtime::privilege::{CapabilitySet, Keep, PrivilegeError, confine};
 use weir_runtime::{Endpoint, Shutdown, log};
 
 use crate::agent::{Agent, AgentConfig, AgentError, PolicyFile};
@@ -67,6 +68,10 @@ pub struct AgentArgs {
     /// [default: /etc/weir/policy.toml if there is one]
     #[arg(long, env = "WEIR_POLICY", value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// Keep CAP_SYS_PTRACE, and write anywhere that the user may: names the programs
+    /// that capture packets on this host
+    #[arg(long)]
+    pub name_captures: bool,
     /// What to log: error, warn, info, debug or trace [env: WEIR_LOG]
     #[arg(long = "log", value_name = "LEVEL")]
     pub log: Option<String>,
@@ -171,6 +176,26 @@ impl AgentArgs {
         })
     }
 
+    /// Gives up every privilege that an agent does not need, before there is another
+    /// thread. What is left for single calls: large socket buffers and congestion
+    /// controls, ports below 1024.
+    fn confine(&self, config: &AgentConfig) -> Result<(), RunError> {
+        create_private(&config.data)?;
+        let effective = if self.name_captures {
+            CapabilitySet::SYS_PTRACE
+        } else {
+            CapabilitySet::empty()
+        };
+        let confined = confine(Keep {
+            effective,
+            raisable: CapabilitySet::NET_ADMIN | CapabilitySet::NET_BIND_SERVICE,
+            // A process that Landlock bounds sees no other one's descriptors.
+            writes: (!self.name_captures).then_some(&config.data),
+        })?;
+        confined.log();
+        Ok(())
+    }
+
     fn policy_file(&self) -> Result<Option<PolicyFile>, PolicyFileError> {
         let path = match &self.policy {
             Some(path) => path.clone(),
@@ -236,6 +261,9 @@ pub fn run_command(args: &AgentArgs, program: &str) -> ExitCode {
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of open descriptors stays as it is");
     }
+    if let Err(error) = args.confine(&config) {
+        return fail(INFRASTRUCTURE, &error);
+    }
     // One thread: an agent mostly waits; traffic has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -262,6 +290,10 @@ pub fn run_command(args: &AgentArgs, program: &str) -> ExitCode {
 enum RunError {
     #[error(transparent)]
     Agent(#[from] AgentError),
+    #[error(transparent)]
+    Data(#[from] DirectoryError),
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
     #[error("install signal handlers")]
     Signals(#[source] io::Error),
 }

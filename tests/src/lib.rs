@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod background;
+pub mod cancel;
 pub mod cluster;
 pub mod eventually;
 pub mod flood;

@@ -5,4 +5,5 @@ mod agent_file;
 mod audit;
 mod names;
 mod policy;
+mod privileges;
 mod secrets;

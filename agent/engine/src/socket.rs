@@ -28,6 +28,7 @@ mod error;
 mod marks;
 mod pattern;
 mod poll;
+mod privilege;
 mod probe;
 mod provider;
 mod receive;

@@ -103,6 +103,91 @@ async fn until_closed(records: &mut Records) -> (u64, FlowClosed) {
     }
 }
 
+/// A control stream whose heartbeats are answered until one that was sent after
+/// `from_ns`; when that one was sent.
+async fn answered_until(control: &mut Control, from_ns: u64) -> u64 {
+    control
+        .until(|message| match message {
+            Up::Heartbeat(beat) if beat.mono_ns > from_ns => Some(beat.mono_ns),
+            _ => None,
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_generator_with_a_lease_stops_without_its_controller_and_one_without_does_not() {
+    const LEASE: u64 = 3_000 * MILLISECOND;
+    const PLANNED: u64 = 8_000 * MILLISECOND;
+    for lease in [Some(LEASE), None] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut controller = FakeController::start(directory.path());
+        let end = CancellationToken::new();
+        spawn(&controller, directory.path(), "generator", &end);
+        let (mut tx, _, _) = controller.greet(0).await;
+        let mut tx_records = controller.records(0, 4096).await;
+        spawn(&controller, directory.path(), "receiver", &end);
+        let (mut rx, _, _) = controller.greet(0).await;
+        let mut rx_records = controller.records(0, 4096).await;
+        let of = |end, peer| {
+            let mut desired = desired(end, peer);
+            let assignment = desired.assignment.as_mut().unwrap();
+            assignment.end_ns = PLANNED;
+            assignment.sessions[0].segments[0].length_ns = PLANNED;
+            if end == types::End::Tx {
+                assignment.stop_after_controller_loss_ns = lease;
+            }
+            desired
+        };
+        let to_rx = of(types::End::Rx, "generator");
+        rx.snapshot(1, vec![to_rx.clone()]).await;
+        let port = rx.until(|message| match message {
+            Up::SessionStatus(pb::SessionStatus {
+                state: Some(SessionState::ListeningPort(port)),
+                ..
+            }) => Some(port),
+            _ => None,
+        });
+        let port = port.await;
+        let mut to_tx = of(types::End::Tx, "receiver");
+        to_tx.targets = vec![types::Target { session: 1, port }];
+        tx.snapshot(1, vec![to_tx.clone()]).await;
+        ready(&mut tx).await;
+        ready(&mut rx).await;
+        let clock = HostClock::from_host();
+        let t0_ns = clock.now_ns() + 300 * MILLISECOND;
+        let start = types::desired::Order::Start(types::StartAt {
+            unix_ns: clock.unix_ns(),
+            mono_ns: t0_ns,
+            kernel_boot_id: weir_runtime::host::kernel_boot_id().unwrap(),
+        });
+        for (control, mut item) in [(&rx, to_rx), (&tx, to_tx)] {
+            item.order = Some(start.clone());
+            control.snapshot(2, vec![item]).await;
+        }
+        // From this heartbeat on the controller says nothing more.
+        let seen_ns = answered_until(&mut tx, t0_ns).await;
+        let sent = until_closed(&mut tx_records).await.1;
+        let received = until_closed(&mut rx_records).await.1;
+        assert_eq!(sent.total.tx_packets, received.total.rx_packets);
+        let last_ns = t0_ns + sent.window.start_ns + sent.window.length_ns;
+        if lease.is_none() {
+            assert_eq!(sent.ending, Ending::Completed);
+            assert_eq!(sent.window.length_ns, PLANNED);
+        } else {
+            let Ending::Stopped { reason } = &sent.ending else {
+                panic!("{:?}", sent.ending);
+            };
+            assert!(reason.contains("controller was lost"), "{reason}");
+            let late_ns = last_ns
+                .checked_sub(seen_ns + LEASE)
+                .expect("not before its end");
+            // The figure is 0.1 s; a busy machine has ten times that.
+            assert!(late_ns < 1_000 * MILLISECOND, "{late_ns} ns late");
+        }
+        end.cancel();
+    }
+}
+
 #[tokio::test]
 async fn a_flow_between_two_agents_is_whole() {
     let directory = tempfile::tempdir().unwrap();

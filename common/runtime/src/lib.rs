@@ -6,6 +6,7 @@ pub mod directory;
 pub mod endpoint;
 pub mod host;
 pub mod log;
+pub mod privilege;
 pub mod shutdown;
 pub mod trace;
 

@@ -1,6 +1,10 @@
 //! Runs that are stopped: by Ctrl-C, and from another shell.
 
-use super::{Background, await_records, codes, listed, none_twice, pair, told, traffic};
+use std::time::Duration;
+
+use weir_tests::{cancel, eventually};
+
+use super::{Background, SOON, await_records, codes, listed, none_twice, pair, told, traffic};
 
 #[test]
 fn ctrl_c_stops_the_run_and_keeps_what_was_measured() {
@@ -83,4 +87,46 @@ fn a_run_is_stopped_from_another_shell() {
     let nothing = cluster.weir(&["stop", "r-0099"]);
     assert_eq!(nothing.code, 2, "{nothing:?}");
     assert!(nothing.stderr.contains("r-0099"), "{nothing:?}");
+}
+
+#[test]
+fn a_stop_reaches_the_last_packet_within_a_second() {
+    let cluster = pair();
+    let times: Vec<_> = (0..5)
+        .map(|_| cancel::stop_a_run(&cluster, "a1", "a2"))
+        .collect();
+    for stopped in &times {
+        println!("{stopped:?}");
+        let (sent, received) = stopped.packets;
+        assert_eq!(sent, received, "nothing was sent after the end");
+        // The figure is at most 1 s; a busy machine has ten times that.
+        assert!(stopped.end_to_end < Duration::from_secs(10), "{stopped:?}");
+    }
+}
+
+#[test]
+fn a_run_is_stopped_while_it_prepares() {
+    let mut cluster = pair();
+    // A frozen receiver answers nothing: its generator goes on asking.
+    cluster.agent("a2").signal("STOP");
+    let run = Background::start(
+        &cluster,
+        &format!("run --json {} --settle 60s", traffic("60s")),
+    );
+    let known = || listed(&cluster, "r-0001");
+    let row = eventually("a run", SOON, known);
+    assert_ne!(row["state"], "running", "{row:#}");
+    for _ in 0..2 {
+        let stopped = cluster.weir(&["stop", "--json", "r-0001", "--reason", "too early"]);
+        assert_eq!(stopped.code, 0, "{stopped:?}");
+    }
+    cluster.agent("a2").signal("CONT");
+    let ran = run.finish();
+    assert_ne!(ran.code, 0, "{ran:?}");
+    let document = ran.json();
+    assert!(document["time"]["t0_unix_ns"].is_null(), "{document:#}");
+    assert!(document.to_string().contains("too early"), "{document:#}");
+    let again = cluster.weir(&["stop", "--json", "r-0001"]).json();
+    assert_eq!(again["stopped"], false, "{again:#}");
+    cluster.stop_controller();
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use weir_lab::{Direction, Shape};
+use weir_lab::{Direction, Lab, Shape};
 use weir_tests::{Cluster, CpuQuota, Ground, Process, binary, eventually, needs};
 
 use super::{GENERATOR, RECEIVER, figure, flows, number, on_two_hosts, two_hosts, warnings, words};
@@ -216,7 +216,16 @@ fn one_agent_tells_of_a_kernel_that_all_share() {
 #[test]
 fn a_capture_on_a_host_is_told_with_its_place() {
     needs!(Ground::Lab);
-    let cluster = on_two_hosts();
+    let mut cluster = Cluster::around(Lab::up(&two_hosts()).expect("a lab"));
+    for host in [GENERATOR, RECEIVER] {
+        let mut agent = cluster
+            .lab()
+            .command(host, binary("weir-agent"))
+            .expect("a host");
+        agent.arg("--name-captures");
+        cluster.launch(host, agent);
+    }
+    cluster.await_agents(2);
     let lab = cluster.lab();
     let mut tcpdump = lab.command(GENERATOR, "tcpdump").expect("a host");
     tcpdump.args(["-n", "-i", "net0", "-w", "/dev/null"]);

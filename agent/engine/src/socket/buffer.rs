@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use super::error::{Describe, SocketError};
-use super::sys;
+use super::{privilege, sys};
 
 /// One of a socket's two buffers.
 #[derive(Debug)]
@@ -52,7 +52,8 @@ pub(super) fn force(fd: BorrowedFd<'_>, of: &Direction, bytes: usize) -> io::Res
     let asked = i32::try_from(bytes).unwrap_or(VALUE_MOST).min(VALUE_MOST);
     let got = || sys::option(fd, libc::SOL_SOCKET, of.option).map(|size| size.max(0) as usize);
     if got()? < asked as usize * 2 {
-        match sys::set_option(fd, libc::SOL_SOCKET, of.forced, asked) {
+        let forced = || sys::set_option(fd, libc::SOL_SOCKET, of.forced, asked);
+        match privilege::with(privilege::NET_ADMIN, forced) {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
                 sys::set_option(fd, libc::SOL_SOCKET, of.option, asked)?;
             }
@@ -80,7 +81,8 @@ pub(super) fn exact(
     let given = || sys::option(fd, libc::SOL_SOCKET, of.option).describe(of.operation, object);
     set(of.option).describe(of.operation, object)?;
     let mut got = given()?;
-    if got / 2 < value && set(of.forced).is_ok() {
+    let force = || set(of.forced).is_ok();
+    if got / 2 < value && privilege::with(privilege::NET_ADMIN, force) {
         got = given()?;
     }
     if got / 2 < value {

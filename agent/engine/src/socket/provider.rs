@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::error::{Describe, SocketError};
+use super::privilege;
 
 /// A UDP socket to make: bound, not connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,9 +113,12 @@ fn create(address: SocketAddr, kind: Type, protocol: Protocol) -> Result<Socket,
 }
 
 fn bind(socket: &Socket, local: SocketAddr) -> Result<(), SocketError> {
-    socket
-        .bind(&SockAddr::from(local))
-        .describe("bind", || local)
+    let bind = || socket.bind(&SockAddr::from(local));
+    let bound = match local.port() {
+        1..1024 => privilege::with(privilege::NET_BIND_SERVICE, bind),
+        _ => bind(),
+    };
+    bound.describe("bind", || local)
 }
 
 fn bind_interface(socket: &Socket, interface: Option<&str>) -> Result<(), SocketError> {

@@ -12,6 +12,7 @@ use super::buffer;
 use super::error::{Describe, SocketError};
 use super::marks;
 use super::poll::{PollFd, Waker, poll};
+use super::privilege;
 use super::sys;
 use super::tcp_info::{TCP_INFO_BYTES, TcpInfo};
 
@@ -35,9 +36,11 @@ impl TcpOptions {
     /// maximum segment size is told in the SYN, and so is the scale of the window.
     fn apply(&self, socket: &Socket) -> Result<(), SocketError> {
         if let Some(name) = &self.congestion {
-            socket
-                .set_tcp_congestion(name.as_bytes())
-                .describe("use congestion control", || name)?;
+            // Those that are not in net.ipv4.tcp_allowed_congestion_control need it.
+            privilege::with(privilege::NET_ADMIN, || {
+                socket.set_tcp_congestion(name.as_bytes())
+            })
+            .describe("use congestion control", || name)?;
         }
         if let Some(mss) = self.mss {
             socket.set_tcp_mss(mss).describe("set the MSS to", || mss)?;

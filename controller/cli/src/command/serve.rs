@@ -2,6 +2,7 @@
 
 use clap::Args;
 use weir_controller::app::{self, ServeArgs};
+use weir_runtime::privilege::{CapabilitySet, Keep, confine};
 use weir_runtime::{host, log};
 
 use crate::failure::{Exit, Failure};
@@ -21,6 +22,15 @@ pub(crate) fn run(args: ServeCommand) -> Result<Exit, Failure> {
     log::start(args.log.as_deref()).map_err(Failure::usage)?;
     // As many connections as the system allows; with less it serves fewer agents.
     let _unchanged = host::raise_open_files().is_none();
+    // Root's controller may keep its data in anybody's directory; it needs nothing more.
+    let confined = confine(Keep {
+        effective: CapabilitySet::DAC_OVERRIDE | CapabilitySet::FOWNER,
+        raisable: CapabilitySet::empty(),
+        writes: None,
+    });
+    confined
+        .map_err(|error| Failure::infrastructure(format!("{error:?}")))?
+        .log();
     tokio::runtime::Runtime::new()
         .map_err(|error| Failure::infrastructure(format!("start the runtime: {error}")))?
         .block_on(app::serve(args.serve))
