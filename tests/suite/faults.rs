@@ -76,7 +76,7 @@ fn ask(cluster: &Cluster, query: &str) -> i64 {
 }
 
 /// No row is stored twice.
-fn none_twice(cluster: &Cluster) {
+pub(crate) fn none_twice(cluster: &Cluster) {
     let twice = "SELECT count(*) FROM (SELECT 1 FROM records
                  GROUP BY flow, end, stream, k HAVING count(*) > 1)";
     assert_eq!(ask(cluster, twice), 0, "rows stored twice");

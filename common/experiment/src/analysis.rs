@@ -22,7 +22,7 @@ use weir_common::record::{End, Ending, FlowClosed};
 use weir_common::traffic::Transport;
 
 pub use self::document::{ResultDocument, Verdict};
-pub use self::evidence::{EndEvidence, Failure, FlowEvidence, ReportedGap};
+pub use self::evidence::{AGENT_LOST, EndEvidence, Failure, FlowEvidence, ReportedGap};
 pub use self::surroundings::Surroundings;
 
 use self::document::{Checks, Flow, Reason, SCHEMA, StartSkew, Time};

@@ -105,6 +105,28 @@ fn a_stop_reaches_the_last_packet_within_a_second() {
 }
 
 #[test]
+fn a_stopped_run_names_the_agent_that_did_not_hear_of_it() {
+    let cluster = pair();
+    let run = Background::start(&cluster, &format!("run --json {}", traffic("90s")));
+    await_records(&cluster, "r-0001", 8);
+    cluster.agent("a1").signal("STOP");
+    assert_eq!(cluster.weir(&["stop", "r-0001"]).code, 0);
+    let ran = run.finish();
+    cluster.agent("a1").signal("CONT");
+    let document = ran.json();
+    assert_eq!(document["verdict"], "partial", "{document:#}");
+    let unclosed = document["ledger"]["unclosed"].as_array().expect("a list");
+    let sender = unclosed.iter().find(|end| end["agent"] == "a1");
+    let why = sender
+        .and_then(|end| end["why"].as_str())
+        .unwrap_or_default();
+    assert!(
+        why.contains("the agent is lost") && why.contains("until 90 s after T0"),
+        "{document:#}"
+    );
+}
+
+#[test]
 fn a_run_is_stopped_while_it_prepares() {
     let mut cluster = pair();
     // A frozen receiver answers nothing: its generator goes on asking.

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use weir_tests::{Cluster, Process, binary, eventually};
+use weir_tests::{Background, Cluster, Process, binary, eventually};
 
-use crate::faults::SOON;
+use crate::faults::{SOON, await_records, none_twice};
 
 /// An agent beside the cluster's own.
 fn another(cluster: &Cluster, name: &str, data: &Path) -> Process {
@@ -66,6 +66,53 @@ fn another_key_for_a_name_is_refused_and_the_first_goes_on() {
     let impostor = another(&cluster, "a1", &cluster.directory().join("impostor"));
     await_refusal(&impostor, &["name a1", "another key", "--name"]);
     goes_on(&cluster);
+}
+
+/// Copies the files of a directory while they are in use.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory").flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else if path.is_file() {
+            // A segment that was delivered meanwhile is gone.
+            fs::copy(&path, &target).ok();
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_starts_in_mid_run_takes_the_name_and_runs_nothing_twice() {
+    let cluster = Cluster::on_loopback(&[("a1", &["asn=150"]), ("a2", &["asn=151"])]);
+    let line = "run --json --from a1 --to a2 --udp 300pkt/s --size 200 --for 8s --interval 200ms --linger 500ms --ignore behind,frozen";
+    let run = Background::start(&cluster, line);
+    await_records(&cluster, "r-0001", 8);
+    let data = cluster.directory().join("clone");
+    copy(&cluster.agent_data("a1"), &data);
+    let twin = another(&cluster, "a1", &data);
+    // It was started later, so that its generation is higher: it is the agent now.
+    await_refusal(
+        cluster.agent("a1"),
+        &["generation", "copies of one data directory"],
+    );
+    assert!(twin.output().contains("joined"), "{}", twin.output());
+    assert!(
+        !twin.output().contains("state=Running"),
+        "{}",
+        twin.output()
+    );
+    let document = run.finish().json();
+    assert_eq!(document["verdict"], "partial", "{document:#}");
+    none_twice(&cluster);
+    let agents = cluster.weir(&["agents", "--json"]).json();
+    let all = agents["agents"].as_array().expect("a list");
+    let own = all.iter().find(|agent| agent["agent"] == "a1");
+    let own = own.expect("it is listed");
+    assert_eq!(
+        (&own["state"], &own["generation"]),
+        (&"alive".into(), &2.into())
+    );
 }
 
 #[test]

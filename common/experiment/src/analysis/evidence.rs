@@ -32,6 +32,9 @@ impl FlowEvidence {
     }
 }
 
+/// Why an end is silent whose agent is out of reach: it may go on.
+pub const AGENT_LOST: &str = "the agent is lost";
+
 /// Everything known of one end of a flow.
 #[derive(Debug, Clone, Default)]
 pub struct EndEvidence {

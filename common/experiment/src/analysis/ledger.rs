@@ -3,7 +3,7 @@
 use weir_common::record::End;
 
 use super::document::{Gap, Ledger, Reason, Unclosed};
-use super::evidence::{FlowEvidence, ReportedGap};
+use super::evidence::{AGENT_LOST, FlowEvidence, ReportedGap};
 use crate::plan::{Plan, PlannedFlow};
 
 /// Balances the ledger. A flow that was never started owes nothing; an end
@@ -38,10 +38,7 @@ pub(super) fn balance<'a>(
                         end: end.as_str().into(),
                         stored: side.rows,
                         planned,
-                        why: side
-                            .silence
-                            .clone()
-                            .unwrap_or_else(|| "no manifest came".into()),
+                        why: why(flow, end, side.silence.as_deref()),
                     });
                 } else {
                     ledger.expected += side.rows;
@@ -74,6 +71,18 @@ pub(super) fn balance<'a>(
         }
     }
     ledger
+}
+
+/// Why an end has no manifest; of a sender that may be out of reach also how long it may go on,
+/// since it needs no controller until its planned end.
+fn why(flow: &PlannedFlow, end: End, silence: Option<&str>) -> String {
+    match silence {
+        Some(AGENT_LOST) if end == End::Tx => {
+            let until_s = flow.end_ns() as f64 / 1e9;
+            format!("{AGENT_LOST}; it may send until {until_s} s after T0")
+        }
+        silence => silence.unwrap_or("no manifest came").to_owned(),
+    }
 }
 
 fn listed(gap: &ReportedGap) -> Gap {

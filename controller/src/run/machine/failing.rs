@@ -2,6 +2,7 @@
 
 use weir_common::id::{AgentName, SessionId};
 use weir_common::record::End;
+use weir_experiment::analysis::AGENT_LOST;
 use weir_experiment::plan::OnLostAgent;
 
 use super::{Effect, Machine, party};
@@ -125,11 +126,10 @@ impl Machine {
             return;
         }
         if self.start.is_none() {
-            self.agent_out(agent, "lost", "the agent is lost", effects);
+            self.agent_out(agent, "lost", AGENT_LOST, effects);
         } else {
             // It may come back and deliver: its manifests stay due until the deadline.
-            self.silences
-                .insert(agent.clone(), "the agent is lost".into());
+            self.silences.insert(agent.clone(), AGENT_LOST.to_owned());
             self.observers_due.remove(agent);
         }
         // Whoever only observes is missed by no flow.
