@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use prost::Message as _;
-use weir_common::record::{End, Entry};
+use weir_common::record::{End, Entry, Record};
 use weir_proto::types::v1 as pb;
 
 use crate::account::KeptRow;
@@ -46,6 +46,16 @@ impl Boot {
     /// The last sequence.
     pub fn last(&self) -> u64 {
         self.entries.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// The rows of a run among them.
+    pub fn rows(&self, run: u32) -> impl Iterator<Item = (u64, KeptRow)> + '_ {
+        self.entries
+            .iter()
+            .filter_map(move |(seq, entry)| match entry {
+                Entry::Record(record) if record.run.0 == run => Some((*seq, kept(record))),
+                _ => None,
+            })
     }
 }
 
@@ -108,25 +118,21 @@ impl Tap {
     /// As [`boots`](Self::boots).
     pub fn rows(&self, run: u32) -> BTreeMap<Key, KeptRow> {
         let boots = self.boots();
-        let entries = boots.iter().flat_map(|boot| boot.entries.values());
-        entries
-            .filter_map(|entry| match entry {
-                Entry::Record(record) if record.run.0 == run => {
-                    let row = KeptRow {
-                        flow: record.flow.0,
-                        end: record.end,
-                        stream: record.stream,
-                        k: record.k,
-                        start_ns: record.start_ns,
-                        length_ns: record.length_ns,
-                        warmup: record.flags.0 & 1 != 0,
-                        counters: record.counters,
-                    };
-                    Some((row.key(), row))
-                }
-                _ => None,
-            })
-            .collect()
+        let rows = boots.iter().flat_map(|boot| boot.rows(run));
+        rows.map(|(_, row)| (row.key(), row)).collect()
+    }
+}
+
+fn kept(record: &Record) -> KeptRow {
+    KeptRow {
+        flow: record.flow.0,
+        end: record.end,
+        stream: record.stream,
+        k: record.k,
+        start_ns: record.start_ns,
+        length_ns: record.length_ns,
+        warmup: record.flags.0 & 1 != 0,
+        counters: record.counters,
     }
 }
 

@@ -7,7 +7,7 @@ use weir_tests::binary;
 #[test]
 fn rows_of_the_catalogue_hold() {
     let output = Command::new(binary("faults"))
-        .args(["--quick", "cut", "agent-kill", "controller-kill"])
+        .args(["--quick", "cut-bytes", "replay", "agent-kill"])
         .output()
         .expect("faults is built");
     let said = String::from_utf8_lossy(&output.stdout);

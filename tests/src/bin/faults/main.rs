@@ -3,12 +3,14 @@
 //!
 //! Started by `tests/faults`.
 
+mod damage;
 mod dice;
 mod hostile;
 mod link;
 mod outcome;
 mod process;
 mod rig;
+mod sequence;
 mod storage;
 
 use std::os::unix::process::CommandExt as _;
@@ -68,7 +70,7 @@ const fn row(
     Row { name, about, run }
 }
 
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 25] = [
     row("partition", "nothing passes for 60 s", link::partition),
     row(
         "one-way",
@@ -139,6 +141,36 @@ const ROWS: [Row; 19] = [
         "noise",
         "a million mutated messages for each message of each method",
         hostile::noise,
+    ),
+    row(
+        "torn-spool",
+        "an agent's file is cut at 100 places",
+        damage::torn_spool,
+    ),
+    row(
+        "corrupt-spool",
+        "a bit of an agent's file is flipped at 100 places",
+        damage::corrupt_spool,
+    ),
+    row(
+        "corrupt-database",
+        "a page of the database is overwritten, 40 times",
+        damage::corrupt_database,
+    ),
+    row(
+        "cut-bytes",
+        "a connection ends after each byte of a batch",
+        sequence::cut_bytes,
+    ),
+    row(
+        "replay",
+        "batches again, overlapping, early, altered, on two streams",
+        sequence::replay,
+    ),
+    row(
+        "silent",
+        "an agent says nothing, others are well",
+        sequence::silent_agent,
     ),
 ];
 

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 use weir_tests::account::{self, KeptRow};
-use weir_tests::ledger::{Key, Tap};
+use weir_tests::ledger::{Boot, Key, Tap};
 use weir_tests::proxy::{Fault, Passed};
 use weir_tests::{Background, Cluster, Proxy, Ran, Usage, binary};
 
@@ -104,6 +104,32 @@ impl Rig {
         let document = serde_json::from_str(&ran.stdout)
             .with_context(|| format!("the result of the run: {ran:?}"))?;
         Ok((ran, document))
+    }
+
+    /// Nobody waits for the end of the run any more.
+    pub(crate) fn give_up(&mut self) {
+        self.run = None;
+    }
+
+    /// What each boot has measured.
+    pub(crate) fn boots(&self) -> Vec<Boot> {
+        self.tap.boots()
+    }
+
+    /// The gaps whose numbers are known: boot, first and last.
+    pub(crate) fn gaps(&self) -> anyhow::Result<Vec<(String, u64, u64)>> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let database = Connection::open_with_flags(self.cluster.database(), flags)?;
+        let mut select = database
+            .prepare("SELECT boot, first_seq, last_seq FROM gaps WHERE first_seq IS NOT NULL")?;
+        let rows = select.query_map([], |row| {
+            Ok((
+                row.get(0)?,
+                row.get::<_, i64>(1)? as u64,
+                row.get::<_, i64>(2)? as u64,
+            ))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Sets the fault of both links.
