@@ -6,6 +6,7 @@
 mod damage;
 mod dice;
 mod hostile;
+mod ingest;
 mod link;
 mod outcome;
 mod process;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Parser;
 use weir_lab::privilege::{self, Privilege};
-use weir_tests::report::{RELIABILITY, machine, what_panicked};
+use weir_tests::report::{Figure, RELIABILITY, as_markdown, as_text, machine, what_panicked};
 
 use crate::dice::Dice;
 use crate::outcome::{Outcome, as_table};
@@ -174,6 +175,10 @@ const ROWS: [Row; 25] = [
     ),
 ];
 
+/// What has no fault: how fast records are taken.
+const INGEST: &str = "ingest";
+const INGEST_ABOUT: &str = "records/s acknowledged and durable, beside a bare loop";
+
 /// Faults injected into runs of real agents; all rows, or those named
 #[derive(Debug, Parser)]
 #[command(name = "faults", after_help = rows_help())]
@@ -195,7 +200,9 @@ fn rows_help() -> String {
     let lines = ROWS
         .iter()
         .map(|row| format!("  {:<17}{}", row.name, row.about));
-    format!("Rows:\n{}", lines.collect::<Vec<_>>().join("\n"))
+    let ingest = format!("  {INGEST:<17}{INGEST_ABOUT}");
+    let lines = lines.chain([ingest]).collect::<Vec<_>>();
+    format!("Rows:\n{}", lines.join("\n"))
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -207,7 +214,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Privilege::Refused { why } => bail!("no small disk can be mounted here: {why}"),
     }
-    let known = |name: &String| ROWS.iter().any(|row| row.name == name);
+    let known = |name: &String| name == INGEST || ROWS.iter().any(|row| row.name == name);
     if let Some(unknown) = arguments.rows.iter().find(|name| !known(name)) {
         bail!("there is no row `{unknown}`\n{}", rows_help());
     }
@@ -227,11 +234,32 @@ fn main() -> anyhow::Result<ExitCode> {
             all_hold &= carry_out(row, settings, arguments.write)?;
         }
     }
+    if arguments.rows.is_empty() || arguments.rows.iter().any(|name| name == INGEST) {
+        all_hold &= measure_ingest(settings, arguments.write)?;
+    }
     Ok(if all_hold {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Measures how fast records are taken; whether it could be measured. A target that is
+/// missed is told, and fails nothing: the machine decides it too.
+fn measure_ingest(settings: Settings, write: bool) -> anyhow::Result<bool> {
+    let (when, load) = (machine::now(), machine::load());
+    let measured = catch_unwind(AssertUnwindSafe(|| ingest::measure(settings)));
+    let figures = match measured {
+        Ok(Ok(figures)) => figures,
+        Ok(Err(error)) => vec![Figure::failed(INGEST, &error)],
+        Err(panic) => vec![Figure::failed(INGEST, &what_panicked(&*panic))],
+    };
+    println!("{INGEST}: {INGEST_ABOUT}\n{}", as_text(&figures));
+    if write {
+        let head = format!("`tests/faults {INGEST}`, {when}, load {load} before it:");
+        RELIABILITY.write(INGEST, &format!("{head}\n\n{}", as_markdown(&figures)))?;
+    }
+    Ok(figures.iter().all(|figure| !figure.has_failed()))
 }
 
 /// Carries out one row and shows what came of it; whether all held.
@@ -264,7 +292,7 @@ mod tests {
     #[test]
     fn the_document_has_a_place_for_the_catalogue() {
         let document = RELIABILITY.read().unwrap();
-        for part in ["machine", "catalogue"] {
+        for part in ["machine", "catalogue", INGEST] {
             RELIABILITY.part(&document, part).unwrap();
         }
     }
