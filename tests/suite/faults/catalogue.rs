@@ -19,12 +19,12 @@ fn rows_of_the_catalogue_hold() {
 #[test]
 fn a_row_that_is_not_there_is_named() {
     let output = Command::new(binary("faults"))
-        .arg("flood")
+        .arg("no-such-row")
         .output()
         .expect("faults is built");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
-        !output.status.success() && errors.contains("`flood`"),
+        !output.status.success() && errors.contains("`no-such-row`"),
         "{errors}"
     );
     assert!(errors.contains("partition"), "the rows there are: {errors}");
