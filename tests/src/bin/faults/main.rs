@@ -3,6 +3,7 @@
 //!
 //! Started by `tests/faults`.
 
+mod agents;
 mod damage;
 mod dice;
 mod hostile;
@@ -175,9 +176,25 @@ const ROWS: [Row; 25] = [
     ),
 ];
 
-/// What has no fault: how fast records are taken.
-const INGEST: &str = "ingest";
-const INGEST_ABOUT: &str = "records/s acknowledged and durable, beside a bare loop";
+/// What has no fault: figures beside their targets.
+struct Part {
+    name: &'static str,
+    about: &'static str,
+    measure: fn(Settings) -> anyhow::Result<Vec<Figure>>,
+}
+
+const PARTS: [Part; 2] = [
+    Part {
+        name: "ingest",
+        about: "records/s acknowledged and durable, beside a bare loop",
+        measure: ingest::measure,
+    },
+    Part {
+        name: "agents",
+        about: "idle agents: memory, and their return after a restart",
+        measure: agents::measure,
+    },
+];
 
 /// Faults injected into runs of real agents; all rows, or those named
 #[derive(Debug, Parser)]
@@ -200,8 +217,10 @@ fn rows_help() -> String {
     let lines = ROWS
         .iter()
         .map(|row| format!("  {:<17}{}", row.name, row.about));
-    let ingest = format!("  {INGEST:<17}{INGEST_ABOUT}");
-    let lines = lines.chain([ingest]).collect::<Vec<_>>();
+    let parts = PARTS
+        .iter()
+        .map(|part| format!("  {:<17}{}", part.name, part.about));
+    let lines = lines.chain(parts).collect::<Vec<_>>();
     format!("Rows:\n{}", lines.join("\n"))
 }
 
@@ -214,7 +233,12 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Privilege::Refused { why } => bail!("no small disk can be mounted here: {why}"),
     }
-    let known = |name: &String| name == INGEST || ROWS.iter().any(|row| row.name == name);
+    let known = |name: &String| {
+        let names = ROWS.iter().map(|row| row.name);
+        names
+            .chain(PARTS.map(|part| part.name))
+            .any(|known| known == name)
+    };
     if let Some(unknown) = arguments.rows.iter().find(|name| !known(name)) {
         bail!("there is no row `{unknown}`\n{}", rows_help());
     }
@@ -234,8 +258,10 @@ fn main() -> anyhow::Result<ExitCode> {
             all_hold &= carry_out(row, settings, arguments.write)?;
         }
     }
-    if arguments.rows.is_empty() || arguments.rows.iter().any(|name| name == INGEST) {
-        all_hold &= measure_ingest(settings, arguments.write)?;
+    for part in &PARTS {
+        if arguments.rows.is_empty() || arguments.rows.iter().any(|name| name == part.name) {
+            all_hold &= measure(part, settings, arguments.write)?;
+        }
     }
     Ok(if all_hold {
         ExitCode::SUCCESS
@@ -244,20 +270,21 @@ fn main() -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Measures how fast records are taken; whether it could be measured. A target that is
+/// Measures one part; whether all of it could be measured. A target that is
 /// missed is told, and fails nothing: the machine decides it too.
-fn measure_ingest(settings: Settings, write: bool) -> anyhow::Result<bool> {
+fn measure(part: &Part, settings: Settings, write: bool) -> anyhow::Result<bool> {
     let (when, load) = (machine::now(), machine::load());
-    let measured = catch_unwind(AssertUnwindSafe(|| ingest::measure(settings)));
+    let measured = catch_unwind(AssertUnwindSafe(|| (part.measure)(settings)));
     let figures = match measured {
         Ok(Ok(figures)) => figures,
-        Ok(Err(error)) => vec![Figure::failed(INGEST, &error)],
-        Err(panic) => vec![Figure::failed(INGEST, &what_panicked(&*panic))],
+        Ok(Err(error)) => vec![Figure::failed(part.about, &error)],
+        Err(panic) => vec![Figure::failed(part.about, &what_panicked(&*panic))],
     };
-    println!("{INGEST}: {INGEST_ABOUT}\n{}", as_text(&figures));
+    println!("{}: {}\n{}", part.name, part.about, as_text(&figures));
     if write {
-        let head = format!("`tests/faults {INGEST}`, {when}, load {load} before it:");
-        RELIABILITY.write(INGEST, &format!("{head}\n\n{}", as_markdown(&figures)))?;
+        let name = part.name;
+        let head = format!("`tests/faults {name}`, {when}, load {load} before it:");
+        RELIABILITY.write(name, &format!("{head}\n\n{}", as_markdown(&figures)))?;
     }
     Ok(figures.iter().all(|figure| !figure.has_failed()))
 }
@@ -292,7 +319,10 @@ mod tests {
     #[test]
     fn the_document_has_a_place_for_the_catalogue() {
         let document = RELIABILITY.read().unwrap();
-        for part in ["machine", "catalogue", INGEST] {
+        for part in ["machine", "catalogue"]
+            .into_iter()
+            .chain(PARTS.map(|part| part.name))
+        {
             RELIABILITY.part(&document, part).unwrap();
         }
     }
