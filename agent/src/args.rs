@@ -11,7 +11,7 @@ use weir_common::label::{LabelError, Labels};
 use weir_engine::cpus::CpuList;
 use weir_engine::socket::raise_descriptor_limit;
 use weir_runtime::directory::{DirectoryError, create_private, default_data_dir};
-use weir_runtime::privilege::{CapabilitySet, Keep, PrivilegeError, confine};
+use weir_runtime::privilege::{CapabilitySet, Confined, Keep, PrivilegeError, confine};
 use weir_runtime::{Endpoint, Shutdown, log};
 
 use crate::agent::{Agent, AgentConfig, AgentError, PolicyFile};
@@ -179,7 +179,7 @@ impl AgentArgs {
     /// Gives up every privilege that an agent does not need, before there is another
     /// thread. What is left for single calls: large socket buffers and congestion
     /// controls, ports below 1024.
-    fn confine(&self, config: &AgentConfig) -> Result<(), RunError> {
+    fn confine(&self, config: &AgentConfig) -> Result<Confined, RunError> {
         create_private(&config.data)?;
         let effective = if self.name_captures {
             CapabilitySet::SYS_PTRACE
@@ -192,8 +192,7 @@ impl AgentArgs {
             // A process that Landlock bounds sees no other one's descriptors.
             writes: (!self.name_captures).then_some(&config.data),
         })?;
-        confined.log();
-        Ok(())
+        Ok(confined)
     }
 
     fn policy_file(&self) -> Result<Option<PolicyFile>, PolicyFileError> {
@@ -261,9 +260,10 @@ pub fn run_command(args: &AgentArgs, program: &str) -> ExitCode {
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!(%error, "the limit of open descriptors stays as it is");
     }
-    if let Err(error) = args.confine(&config) {
-        return fail(INFRASTRUCTURE, &error);
-    }
+    let confined = match args.confine(&config) {
+        Ok(confined) => confined,
+        Err(error) => return fail(INFRASTRUCTURE, &error),
+    };
     // One thread: an agent mostly waits; traffic has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -277,6 +277,7 @@ pub fn run_command(args: &AgentArgs, program: &str) -> ExitCode {
         let shutdown = Shutdown::new();
         shutdown.on_signals().map_err(RunError::Signals)?;
         let agent = Agent::build(config)?;
+        confined.log();
         agent.run(shutdown.token()).await;
         Ok(())
     });

@@ -28,9 +28,7 @@ pub(crate) fn run(args: ServeCommand) -> Result<Exit, Failure> {
         raisable: CapabilitySet::empty(),
         writes: None,
     });
-    confined
-        .map_err(|error| Failure::infrastructure(format!("{error:?}")))?
-        .log();
+    confined.map_err(|error| Failure::infrastructure(format!("{error:?}")))?;
     tokio::runtime::Runtime::new()
         .map_err(|error| Failure::infrastructure(format!("start the runtime: {error}")))?
         .block_on(app::serve(args.serve))
