@@ -41,6 +41,9 @@ pub(super) struct Core {
     coalescer: Coalescer,
     /// Whether a failure was told.
     said: bool,
+    /// Whether a sync has failed: what was written before it may not be on disk, and no
+    /// later sync tells.
+    pub(super) unsynced: bool,
 }
 
 impl Core {
@@ -48,7 +51,7 @@ impl Core {
         for mut entry in self.coalescer.take(entry, coalesce) {
             let manifest = matches!(entry, Entry::Closed(_) | Entry::Observed(_));
             if let Entry::Closed(closed) = &mut entry
-                && self.queue.is_degraded()
+                && (self.unsynced || self.queue.is_degraded())
             {
                 closed.warnings.push("spool-degraded".to_owned());
             }
@@ -75,6 +78,7 @@ impl Sequence {
                 queue,
                 coalescer: Coalescer::default(),
                 said: false,
+                unsynced: false,
             }),
             disk: Mutex::new(disk),
             loaded: Mutex::default(),

@@ -276,6 +276,84 @@ fn a_disk_that_is_full_for_a_while_loses_nothing_and_is_told() {
     assert_eq!(read.len(), 202);
 }
 
+/// A disk that writes and never syncs.
+struct Unsynced(Full);
+
+impl Disk for Unsynced {
+    fn write(&mut self, segment: u64, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write(segment, at, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Err(io::Error::other("input/output error"))
+    }
+
+    fn keep_acked(&mut self, acked: u64) -> io::Result<()> {
+        self.0.keep_acked(acked)
+    }
+
+    fn remove(&mut self, segment: u64) -> io::Result<()> {
+        self.0.remove(segment)
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        self.0.clear()
+    }
+
+    fn read(&self, segment: u64) -> io::Result<Vec<u8>> {
+        self.0.read(segment)
+    }
+
+    fn truncate(&mut self, segment: u64, bytes: u64) -> io::Result<()> {
+        self.0.truncate(segment, bytes)
+    }
+
+    fn segments(&self) -> io::Result<Vec<u64>> {
+        self.0.segments()
+    }
+
+    fn acked(&self) -> io::Result<Option<u64>> {
+        self.0.acked()
+    }
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_added_to_that_file_and_manifests_say_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path(), 1);
+    let segments = Arc::<Mutex<BTreeMap<u64, Vec<u8>>>>::default();
+    let disk = Unsynced(Full {
+        segments: Arc::clone(&segments),
+        room: Arc::new(AtomicUsize::new(usize::MAX)),
+    });
+    let sequence = Arc::new(Sequence::new(
+        &spool.common,
+        ("c".into(), spool.boot),
+        Queue::new(Limits::default()),
+        Box::new(disk),
+    ));
+    locked(&spool.sequences).push(Arc::clone(&sequence));
+    spool.append(&sequence, row(1, 0));
+    // A manifest is synced as soon as it is written.
+    spool.append(&sequence, manifest(1, 1));
+    while !locked(&sequence.core).unsynced {
+        thread::yield_now();
+    }
+    spool.append(&sequence, row(2, 0));
+    spool.append(&sequence, manifest(2, 1));
+    spool.close();
+    let entries = read(&sequence);
+    let warnings: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match &entry.item {
+            Some(Item::Closed(closed)) => Some(closed.warnings.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((entries.len(), warnings), (4, vec![0, 1]));
+    assert!(locked(&segments).len() > 1, "it went on in the same file");
+}
+
 #[test]
 fn the_reserve_is_there_and_is_given_back_once() {
     let directory = tempfile::tempdir().unwrap();

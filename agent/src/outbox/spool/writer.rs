@@ -105,7 +105,10 @@ impl Kept {
         }
         let outcome = locked(&self.sequence.disk).sync();
         if let Err(error) = outcome {
-            locked(&self.sequence.core).queue.seal();
+            let mut core = locked(&self.sequence.core);
+            core.queue.seal();
+            core.unsynced = true;
+            drop(core);
             self.sequence.say(Some(&error));
         }
     }
