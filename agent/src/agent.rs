@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 use weir_common::id::{AgentName, BootId, RunId};
 use weir_common::label::Labels;
 use weir_common::record::Entry;
@@ -13,9 +14,11 @@ use weir_engine::cpus::CpuList;
 use weir_engine::engine::{Engine, EngineConfig, Event, Sink};
 use weir_engine::socket::{DirectProvider, SocketError};
 use weir_proto::agent::v1 as pb;
-use weir_runtime::{Endpoint, HostClock};
+use weir_runtime::tls::TlsError;
+use weir_runtime::{ConnectError, Endpoint, HostClock};
 
 use crate::artifacts::{Artifacts, RunLog};
+use crate::credentials::Credentials;
 use crate::inventory;
 use crate::link::{control, records};
 use crate::outbox::{Level, Limits, Sequence, Spool, SpoolError};
@@ -86,6 +89,9 @@ pub enum AgentError {
     /// What earlier starts left for the controller cannot be taken up.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// Its certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The host refuses a CPU that its streams are to run on.
     #[error("use the CPUs of --cpus")]
     Cpus(#[source] SocketError),
@@ -94,6 +100,7 @@ pub enum AgentError {
 /// What the tasks of one agent share.
 pub(crate) struct Shared {
     pub(crate) controller: Endpoint,
+    pub(crate) credentials: Credentials,
     pub(crate) labels: Labels,
     pub(crate) identity: Identity,
     pub(crate) kernel_boot_id: String,
@@ -154,6 +161,15 @@ impl Core {
 }
 
 impl Shared {
+    /// Opens a connection to the controller.
+    pub(crate) async fn connect(&self) -> Result<Channel, ConnectError> {
+        // What cannot be looked up cannot be connected to either, which tells why.
+        if let Ok(addresses) = self.controller.addresses().await {
+            self.policy.set_controller(addresses);
+        }
+        self.credentials.connect(&self.controller).await
+    }
+
     /// The core, locked. Never across an await.
     pub(crate) fn core(&self) -> std::sync::MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -318,7 +334,8 @@ impl Agent {
             lab: config.lab,
             connected: host.connected,
             max_sessions: host.inventory.max_sessions as usize,
-            controller: config.controller.tcp_addresses().unwrap_or_default(),
+            // Learnt with each connection: names and gateways change.
+            controller: Vec::new(),
             rules: config
                 .policy
                 .as_ref()
@@ -326,8 +343,10 @@ impl Agent {
         }));
         let traffic = make(policy.clone(), &clock);
         let (inbox, messages) = mpsc::unbounded_channel();
+        let credentials = Credentials::open(&state)?;
         let shared = Arc::new(Shared {
             controller: config.controller,
+            credentials,
             labels: config.labels,
             identity,
             kernel_boot_id,

@@ -36,7 +36,8 @@ pub struct AgentArgs {
     /// Without a controller.
     #[command(subcommand)]
     pub alone: Option<Alone>,
-    /// Where the controller listens: unix:/path or tcp://127.0.0.1:port
+    /// Where the controller listens: unix:/path, tcp://host:port, or gateway:port
+    /// for the first address of this host's own network
     /// [default: unix:DATA/join/agents.sock of a controller on this host]
     #[arg(long, env = "WEIR_CONTROLLER", value_name = "ENDPOINT")]
     pub controller: Option<Endpoint>,

@@ -16,6 +16,7 @@ mod agent;
 mod alone;
 mod args;
 mod artifacts;
+mod credentials;
 pub mod inventory;
 mod link;
 pub mod name;

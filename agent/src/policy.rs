@@ -231,6 +231,14 @@ impl LivePolicy {
 }
 
 impl LivePolicy {
+    /// Takes the addresses at which the controller was reached.
+    pub(crate) fn set_controller(&self, controller: Vec<SocketAddr>) {
+        self.0
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .controller = controller;
+    }
+
     /// Takes the rules that the policy file has now.
     pub(crate) fn set_rules(&self, rules: Rules) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).rules = rules;

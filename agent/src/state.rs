@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `lock` | nothing; locked while the agent runs |
 //! | `agent.key` | the Ed25519 private key (PKCS #8) that owns the agent's name |
+//! | `tls.pem` | the certificate for a controller beyond this host, and its private key |
+//! | `authority.crt` | the certificate of the authority that this agent trusts |
 //! | `generation` | how often the agent has started |
 //! | `accepted` | the snapshot accepted last, and from which controller |
 //! | `journal.json` | every assignment ever accepted, with how it stands |

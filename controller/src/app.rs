@@ -12,17 +12,21 @@ use anyhow::Context as _;
 use weir_proto::agent::v1::agent_service_server::AgentServiceServer;
 use weir_proto::controller::v1::controller_service_server::ControllerServiceServer;
 use weir_runtime::endpoint::{CAMPAIGN_MESSAGE_BYTES, RECORDS_MESSAGE_BYTES};
+use weir_runtime::tls::ServerTls;
 use weir_runtime::{DataDir, Endpoint, HostClock, Shutdown, directory};
 
 use crate::audit::{Audit, Entry, Event, Who};
+use crate::authority::Authority;
 use crate::grpc::{AgentGateway, Info, OperatorGateway};
 use crate::ingest::Ingest;
-use crate::listener::{Listener, Role};
+use crate::listener::{Listener, Role, Tls};
 use crate::registry::Registry;
 use crate::run::Runs;
 use crate::store::{SqliteStore, Store};
 use crate::uploads::Uploads;
 
+/// How often the controller looks at the age of its own certificate.
+const RENEWAL_LOOK: Duration = Duration::from_secs(3_600);
 /// How long open streams have to end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -43,7 +47,8 @@ pub struct ServeArgs {
     /// Data directory: database and sockets [default: ~/.local/share/weir, for root /var/lib/weir]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Where agents join: unix:/path or tcp://127.0.0.1:port [default: unix:DIR/join/agents.sock]
+    /// Where agents join: unix:/path or tcp://host:port, beyond loopback with
+    /// certificates at both ends [default: unix:DIR/join/agents.sock]
     #[arg(long, value_name = "ENDPOINT", num_args = 1..)]
     pub agents: Vec<Endpoint>,
     /// Where experimenters connect [default: unix:DIR/operators.sock]
@@ -79,6 +84,7 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 pub struct App {
     store: Arc<dyn Store>,
     listeners: Vec<Listener>,
+    authority: Arc<Authority>,
     database: PathBuf,
     audit: Audit,
     /// Held so that no second controller uses the directory.
@@ -115,19 +121,25 @@ impl App {
         };
         let agents = or(config.agents, join.join("agents.sock"));
         let operators = or(config.operators, data.file("operators.sock"));
+        let authority = Authority::open(&path, unix_now())?;
+        let server = ServerTls::mutual(authority.controller_files(), authority.certificate_file())?;
+        let mutual = Tls {
+            server: Arc::new(server),
+            deployment: authority.deployment().to_owned(),
+            audit: audit.clone(),
+        };
         let mut listeners = Vec::new();
         for endpoint in &agents {
-            make_parent(endpoint)?;
             // Every host that the directory is mounted into may join.
-            listeners.push(Listener::bind(endpoint, Role::Agent, 0o666).await?);
+            listeners.push(listen(endpoint, Role::Agent, 0o666, &mutual).await?);
         }
         for endpoint in &operators {
-            make_parent(endpoint)?;
-            listeners.push(Listener::bind(endpoint, Role::Operator, 0o600).await?);
+            listeners.push(listen(endpoint, Role::Operator, 0o600, &mutual).await?);
         }
         Ok(Self {
             store: Arc::new(store),
             listeners,
+            authority: Arc::new(authority),
             database,
             audit,
             _data: data,
@@ -195,6 +207,13 @@ impl App {
         let started = Entry::new(Event::ControllerStarted, Who::controller());
         self.audit
             .tell(started.because(concat!("weir ", env!("CARGO_PKG_VERSION"))));
+        let (token, authority) = (shutdown.token(), Arc::clone(&self.authority));
+        shutdown.spawn(async move {
+            tokio::select! {
+                () = keep_certificate(authority) => {}
+                () = token.cancelled() => {}
+            }
+        });
         for listener in self.listeners {
             let server =
                 serve_on(listener, &agents, &operators, self.audit.clone(), &shutdown).await?;
@@ -210,6 +229,37 @@ impl App {
             .context("writing the audit log")?;
         Ok(())
     }
+}
+
+/// Renews the controller's own certificate while it serves; whoever holds its
+/// files reads them again.
+async fn keep_certificate(authority: Arc<Authority>) {
+    loop {
+        tokio::time::sleep(RENEWAL_LOOK).await;
+        let renewing = Arc::clone(&authority);
+        let renewed =
+            tokio::task::spawn_blocking(move || renewing.renew_controller(unix_now())).await;
+        match renewed {
+            Ok(Ok(true)) => tracing::info!("renewed the controller's certificate"),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "renewing the controller's certificate"),
+            Err(error) => tracing::error!(%error, "renewing the controller's certificate"),
+        }
+    }
+}
+
+/// Time since the Unix epoch.
+fn unix_now() -> Duration {
+    Duration::from_nanos(HostClock::from_host().unix_ns().unsigned_abs())
+}
+
+/// Binds in plain text where nobody else can listen, else over TLS.
+async fn listen(endpoint: &Endpoint, role: Role, mode: u32, tls: &Tls) -> anyhow::Result<Listener> {
+    if endpoint.is_plain() {
+        make_parent(endpoint)?;
+        return Ok(Listener::bind(endpoint, role, mode).await?);
+    }
+    Ok(Listener::bind_tls(endpoint, role, tls.clone()).await?)
 }
 
 fn make_parent(endpoint: &Endpoint) -> anyhow::Result<()> {
@@ -249,6 +299,7 @@ async fn serve_on(
                 .set_serving::<ControllerServiceServer<OperatorGateway>>()
                 .await;
         }
+        Role::Newcomer => {}
     }
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(weir_proto::FILE_DESCRIPTOR_SET)

@@ -8,6 +8,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod authority;
 pub mod export;
 pub mod grpc;
 pub mod ingest;

@@ -1,11 +1,16 @@
 //! Our own accept loop: a role belongs to a listener, the number of
 //! connections is bounded, and running out of descriptors never spins.
 //!
-//! Services see a [`Peer`], never a socket.
+//! Services see a [`Peer`], never a socket. Over TLS its name and role stand in
+//! its certificate, and the role must fit the listener.
+
+mod handshake;
 
 use std::fmt;
 use std::fs;
+use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::pin::Pin;
@@ -16,17 +21,24 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use weir_common::id::AgentName;
 use weir_runtime::{Endpoint, Shutdown};
 
+pub use handshake::Tls;
+
 /// Most connections of one listener at once: two for each of 2,000 agents, with room.
 const CONNECTIONS: usize = 4_096;
+/// Most handshakes of one socket at once; who comes then waits in the kernel.
+const HANDSHAKES: usize = 256;
 /// Pause after accept() failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a connection may do; set by the listener it came to.
+/// What a connection may do; set by the listener it came to, over TLS within
+/// what its certificate says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Register, take assignments, deliver records.
@@ -35,6 +47,8 @@ pub enum Role {
     Operator,
     /// What an experimenter reads.
     Viewer,
+    /// Nothing but to enrol: it has no certificate yet.
+    Newcomer,
 }
 
 impl Role {
@@ -44,6 +58,7 @@ impl Role {
             Self::Agent => "agent",
             Self::Operator => "operator",
             Self::Viewer => "viewer",
+            Self::Newcomer => "newcomer",
         }
     }
 }
@@ -55,7 +70,7 @@ impl fmt::Display for Role {
 }
 
 /// How a peer is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Transport {
     /// A unix socket; the user id that the kernel vouches for, if it does.
     Unix {
@@ -64,6 +79,13 @@ pub enum Transport {
     },
     /// A loopback TCP connection.
     Tcp,
+    /// A TLS connection.
+    Tls {
+        /// Where it comes from.
+        address: SocketAddr,
+        /// Serial number of its certificate, hexadecimal; empty for a newcomer.
+        serial: String,
+    },
 }
 
 /// Who speaks: put into each request's extensions.
@@ -71,8 +93,8 @@ pub enum Transport {
 pub struct Peer {
     /// What it may do.
     pub role: Role,
-    /// The name that the transport vouches for. A plain socket vouches for
-    /// none: an agent proves its name in Hello.
+    /// The name that the transport vouches for: that in its certificate. A plain
+    /// socket vouches for none: an agent proves its name in Hello.
     pub name: Option<AgentName>,
     /// How it is connected.
     pub transport: Transport,
@@ -89,6 +111,14 @@ pub enum ListenError {
         "listening on {0}: a file that is no socket is there; move it away or choose another endpoint"
     )]
     NotASocket(Endpoint),
+    /// Only a dialling host has a gateway.
+    #[error(
+        "listening on {0}: a gateway is where an agent dials; listen on tcp://0.0.0.0:PORT or one address"
+    )]
+    Gateway(Endpoint),
+    /// Plain text on an address that others can listen to, or TLS on one that needs none.
+    #[error("listening on {0}: such an endpoint is not bound this way")]
+    Security(Endpoint),
     /// The operating system refused.
     #[error("listening on {endpoint}")]
     Io {
@@ -112,62 +142,57 @@ pub struct Listener {
     sockets: Vec<Socket>,
     role: Role,
     endpoint: Endpoint,
+    tls: Option<Tls>,
 }
 
 impl Listener {
-    /// Binds. A unix socket of a dead process is replaced; its new one gets `mode`.
+    /// Binds a plain endpoint. A unix socket of a dead process is replaced; its
+    /// new one gets `mode`.
     ///
     /// # Errors
-    /// A live process listens there, another file is in the way, or the
-    /// operating system refuses.
+    /// A live process listens there, another file is in the way, the operating
+    /// system refuses, or others could listen to what is said.
     pub async fn bind(endpoint: &Endpoint, role: Role, mode: u32) -> Result<Self, ListenError> {
-        let failed = |source: io::Error| match source.kind() {
-            ErrorKind::AddrInUse => ListenError::InUse(endpoint.clone()),
-            _ => ListenError::Io {
-                endpoint: endpoint.clone(),
-                source,
-            },
-        };
-        let mut bound = endpoint.clone();
-        let sockets = match endpoint {
+        let failed = failed(endpoint);
+        let (sockets, bound) = match endpoint {
             Endpoint::Unix(path) => {
-                match found_at(path).await.map_err(failed)? {
+                match found_at(path).await.map_err(&failed)? {
                     Found::Nothing => {}
-                    Found::Stale => fs::remove_file(path).map_err(failed)?,
+                    Found::Stale => fs::remove_file(path).map_err(&failed)?,
                     Found::Live => return Err(ListenError::InUse(endpoint.clone())),
                     Found::Other => return Err(ListenError::NotASocket(endpoint.clone())),
                 }
-                vec![Socket::Unix(bind_unix(path, mode).map_err(failed)?)]
+                let socket = Socket::Unix(bind_unix(path, mode).map_err(&failed)?);
+                (vec![socket], endpoint.clone())
             }
-            Endpoint::Tcp { host, .. } => {
-                let mut sockets = Vec::new();
-                for mut address in endpoint.tcp_addresses().unwrap_or_default() {
-                    if let Endpoint::Tcp { port, .. } = bound {
-                        // All addresses get the port that was chosen for the first.
-                        address.set_port(port);
-                    }
-                    match TcpListener::bind(address).await {
-                        Ok(listener) => {
-                            let port = listener.local_addr().map_err(failed)?.port();
-                            bound = Endpoint::Tcp {
-                                host: host.clone(),
-                                port,
-                            };
-                            sockets.push(Socket::Tcp(listener));
-                        }
-                        // `localhost` is two addresses; a host may lack IPv6.
-                        Err(error)
-                            if !sockets.is_empty() && error.kind() != ErrorKind::AddrInUse => {}
-                        Err(source) => return Err(failed(source)),
-                    }
-                }
-                sockets
-            }
+            Endpoint::Tcp { .. } => bind_tcp(endpoint).await.map_err(&failed)?,
+            Endpoint::Gateway { .. } => return Err(ListenError::Gateway(endpoint.clone())),
+            Endpoint::Tls { .. } => return Err(ListenError::Security(endpoint.clone())),
         };
         Ok(Self {
             sockets,
             role,
             endpoint: bound,
+            tls: None,
+        })
+    }
+
+    /// Binds an endpoint whose connections are TLS.
+    ///
+    /// # Errors
+    /// A live process listens there, the operating system refuses, or it is a
+    /// plain endpoint.
+    pub async fn bind_tls(endpoint: &Endpoint, role: Role, tls: Tls) -> Result<Self, ListenError> {
+        let (sockets, bound) = match endpoint {
+            Endpoint::Tls { .. } => bind_tcp(endpoint).await.map_err(failed(endpoint))?,
+            Endpoint::Gateway { .. } => return Err(ListenError::Gateway(endpoint.clone())),
+            _ => return Err(ListenError::Security(endpoint.clone())),
+        };
+        Ok(Self {
+            sockets,
+            role,
+            endpoint: bound,
+            tls: Some(tls),
         })
     }
 
@@ -194,17 +219,60 @@ impl Listener {
         let (sender, receiver) = mpsc::channel(64);
         let permits = Arc::new(Semaphore::new(connections));
         for socket in self.sockets {
-            let (sender, permits, role) = (sender.clone(), Arc::clone(&permits), self.role);
+            let door = Door {
+                socket,
+                role: self.role,
+                tls: self.tls.clone(),
+                permits: Arc::clone(&permits),
+                sender: sender.clone(),
+            };
             let token = shutdown.token();
             shutdown.spawn(async move {
                 tokio::select! {
-                    () = accept_all(socket, role, permits, sender) => {}
+                    () = door.accept_all() => {}
                     () = token.cancelled() => {}
                 }
             });
         }
         ReceiverStream::new(receiver)
     }
+}
+
+fn failed(endpoint: &Endpoint) -> impl Fn(io::Error) -> ListenError {
+    let endpoint = endpoint.clone();
+    move |source| match source.kind() {
+        ErrorKind::AddrInUse => ListenError::InUse(endpoint.clone()),
+        _ => ListenError::Io {
+            endpoint: endpoint.clone(),
+            source,
+        },
+    }
+}
+
+/// Binds all addresses of an endpoint, and tells the port that was chosen.
+async fn bind_tcp(endpoint: &Endpoint) -> io::Result<(Vec<Socket>, Endpoint)> {
+    let mut bound = endpoint.clone();
+    let mut sockets = Vec::new();
+    for mut address in endpoint.addresses().await? {
+        // All addresses get the port that was chosen for the first.
+        address.set_port(bound.port().unwrap_or_default());
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                bound = endpoint.with_port(listener.local_addr()?.port());
+                sockets.push(Socket::Tcp(listener));
+            }
+            // `localhost` is two addresses; a host may lack IPv6.
+            Err(error) if !sockets.is_empty() && error.kind() != ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if sockets.is_empty() {
+        return Err(io::Error::new(
+            ErrorKind::NotFound,
+            "the name has no address",
+        ));
+    }
+    Ok((sockets, bound))
 }
 
 /// What is at the path of a unix socket.
@@ -240,71 +308,127 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Accepts for ever. A connection is accepted only once there is room for it,
-/// so that a flood waits in the kernel's backlog.
-async fn accept_all(
+/// One listening socket and what its connections get.
+struct Door {
     socket: Socket,
     role: Role,
+    tls: Option<Tls>,
     permits: Arc<Semaphore>,
     sender: mpsc::Sender<io::Result<Connection>>,
-) {
-    loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
-        match accept_one(&socket, role, permit).await {
-            Ok(connection) => {
-                if sender.send(Ok(connection)).await.is_err() {
-                    return;
+}
+
+impl Door {
+    /// Accepts for ever. A connection is accepted only once there is room for
+    /// it, so that a flood waits in the kernel's backlog.
+    async fn accept_all(self) {
+        // Dropped with the door, which ends those that are not done.
+        let mut handshakes = JoinSet::new();
+        loop {
+            while handshakes.try_join_next().is_some() {}
+            if handshakes.len() >= HANDSHAKES {
+                handshakes.join_next().await;
+                continue;
+            }
+            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
+                return;
+            };
+            match (accept_one(&self.socket).await, &self.tls) {
+                (Ok(Accepted::Tcp(stream, address)), Some(tls)) => {
+                    handshakes.spawn(self.shake(tls.clone(), stream, address, permit));
+                }
+                (Ok(accepted), _) => {
+                    if !self.hand_over(accepted.plain(self.role, permit)).await {
+                        return;
+                    }
+                }
+                // That connection only; the next one may be well.
+                (Err(error), _)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
+                    ) => {}
+                (Err(error), _) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
-            // That connection only; the next one may be well.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
-                ) => {}
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+
+    async fn hand_over(&self, connection: Connection) -> bool {
+        self.sender.send(Ok(connection)).await.is_ok()
+    }
+
+    /// A handshake, outside the loop that accepts.
+    fn shake(
+        &self,
+        tls: Tls,
+        stream: TcpStream,
+        address: SocketAddr,
+        permit: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (role, sender) = (self.role, self.sender.clone());
+        async move {
+            if let Some((stream, peer)) = tls.shake(stream, address, role).await {
+                let connection = Connection {
+                    stream: Stream::Tls(Box::new(stream)),
+                    peer,
+                    _permit: permit,
+                };
+                // Nobody takes connections once the end was requested.
+                sender.send(Ok(connection)).await.ok();
             }
         }
     }
 }
 
-async fn accept_one(
-    socket: &Socket,
-    role: Role,
-    permit: OwnedSemaphorePermit,
-) -> io::Result<Connection> {
-    let (stream, transport) = match socket {
+/// What came, before anything was said.
+enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream, SocketAddr),
+}
+
+impl Accepted {
+    fn plain(self, role: Role, permit: OwnedSemaphorePermit) -> Connection {
+        let (stream, transport) = match self {
+            Self::Unix(stream) => {
+                let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
+                (Stream::Unix(stream), Transport::Unix { uid })
+            }
+            Self::Tcp(stream, _) => (Stream::Tcp(stream), Transport::Tcp),
+        };
+        Connection {
+            stream,
+            peer: Peer {
+                role,
+                name: None,
+                transport,
+            },
+            _permit: permit,
+        }
+    }
+}
+
+async fn accept_one(socket: &Socket) -> io::Result<Accepted> {
+    match socket {
         Socket::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
-            let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
-            (Stream::Unix(stream), Transport::Unix { uid })
+            Ok(Accepted::Unix(stream))
         }
         Socket::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
+            let (stream, address) = listener.accept().await?;
             // It fails only for a connection that is gone already.
             stream.set_nodelay(true).ok();
-            (Stream::Tcp(stream), Transport::Tcp)
+            Ok(Accepted::Tcp(stream, address))
         }
-    };
-    Ok(Connection {
-        stream,
-        peer: Peer {
-            role,
-            name: None,
-            transport,
-        },
-        _permit: permit,
-    })
+    }
 }
 
 #[derive(Debug)]
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// One accepted connection; its place is given back when it is dropped.
@@ -332,6 +456,7 @@ impl AsyncRead for Connection {
         match &mut self.stream {
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 }
@@ -345,6 +470,7 @@ impl AsyncWrite for Connection {
         match &mut self.stream {
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -352,6 +478,7 @@ impl AsyncWrite for Connection {
         match &mut self.stream {
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -359,6 +486,7 @@ impl AsyncWrite for Connection {
         match &mut self.stream {
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -155,7 +155,7 @@ pub(crate) async fn keep(shared: &Arc<Shared>, end: &CancellationToken) {
 /// One session, from connecting to its end.
 async fn session(shared: &Arc<Shared>, end: &CancellationToken) -> Result<(), LinkError> {
     let channel = tokio::select! {
-        channel = shared.controller.connect() => channel?,
+        channel = shared.connect() => channel?,
         () = end.cancelled() => return Ok(()),
     };
     let mut client = AgentServiceClient::new(channel)

@@ -116,7 +116,7 @@ impl<'a> Pump<'a> {
         sequence: Arc<Sequence>,
         epoch: u64,
     ) -> Result<Self, LinkError> {
-        let channel = shared.controller.connect().await?;
+        let channel = shared.connect().await?;
         let mut client = AgentServiceClient::new(channel)
             .max_decoding_message_size(RECORDS_MESSAGE_BYTES)
             .max_encoding_message_size(RECORDS_MESSAGE_BYTES);

@@ -1,5 +1,5 @@
 //! What both daemons and the command line need of the operating system:
-//! logging, shutdown, endpoints, data directories, and the host's clock.
+//! logging, shutdown, endpoints, TLS, data directories, and the host's clock.
 #![forbid(unsafe_code)]
 
 pub mod directory;
@@ -8,6 +8,7 @@ pub mod host;
 pub mod log;
 pub mod privilege;
 pub mod shutdown;
+pub mod tls;
 pub mod trace;
 
 pub use directory::{DataDir, DirectoryError};

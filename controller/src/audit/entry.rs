@@ -131,17 +131,20 @@ impl Who {
 
 impl From<&Peer> for Who {
     fn from(peer: &Peer) -> Self {
-        let uid = match peer.transport {
-            Transport::Unix { uid } => uid,
-            Transport::Tcp => None,
-        };
-        Self {
+        let mut who = Self {
             role: peer.role.as_str(),
             name: peer.name.as_ref().map(ToString::to_string),
-            uid,
-            serial: None,
-            address: None,
+            ..Self::default()
+        };
+        match &peer.transport {
+            Transport::Unix { uid } => who.uid = *uid,
+            Transport::Tcp => {}
+            Transport::Tls { address, serial } => {
+                who.address = Some(*address);
+                who.serial = Some(serial.clone()).filter(|serial| !serial.is_empty());
+            }
         }
+        who
     }
 }
 

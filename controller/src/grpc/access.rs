@@ -234,6 +234,7 @@ mod tests {
                     Role::Agent => path.contains("AgentService"),
                     Role::Operator => path.contains("ControllerService"),
                     Role::Viewer => path.contains("ControllerService") && !writes.contains(&method),
+                    Role::Newcomer => false,
                 };
                 let expected = if may {
                     Code::Ok

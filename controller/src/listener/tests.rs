@@ -8,6 +8,8 @@ use tokio_stream::StreamExt as _;
 
 use super::*;
 
+mod identity;
+
 /// Long enough for any machine: only a failing test waits for it.
 const LIMIT: Duration = Duration::from_secs(60);
 

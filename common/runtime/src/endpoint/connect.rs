@@ -2,16 +2,23 @@
 //! would hide the state and have no back-off.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint as TonicEndpoint, Uri};
 use tower::service_fn;
 
 use super::Endpoint;
+use crate::tls::{ALPN, HANDSHAKE_TIMEOUT, SERVER_NAME};
 
-/// How long one attempt may take: a controller on this host answers in milliseconds.
+/// How long a connection may take to be there; a TLS handshake has
+/// [`HANDSHAKE_TIMEOUT`] more.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// HTTP/2 window of a stream, bytes.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
@@ -42,25 +49,54 @@ pub enum ConnectError {
         #[source]
         source: tonic::transport::Error,
     },
-    /// No answer within [`CONNECT_TIMEOUT`].
-    #[error("connect to {endpoint}: no answer within {} s", CONNECT_TIMEOUT.as_secs())]
+    /// No answer in time.
+    #[error("connect to {endpoint}: no answer within {} s", limit.as_secs())]
     Timeout {
         /// Where.
         endpoint: Endpoint,
+        /// How long was waited.
+        limit: Duration,
     },
+    /// It can be reached only with a certificate, and there is none.
+    #[error(
+        "connect to {0}: beyond this host the link needs a certificate, and there is none; \
+         an agent gets one with a token (`weir token create`)"
+    )]
+    NoCertificate(Endpoint),
 }
 
 impl Endpoint {
-    /// Opens one HTTP/2 connection. Calls over the channel share it; it does
-    /// not come back once broken in any way that a caller should rely on.
+    /// As [`connect_with`](Self::connect_with), without a certificate.
     ///
     /// # Errors
-    /// The attempt failed or took longer than [`CONNECT_TIMEOUT`].
+    /// As there, and an endpoint that is not plain.
     pub async fn connect(&self) -> Result<Channel, ConnectError> {
+        self.connect_with(None).await
+    }
+
+    /// Opens one HTTP/2 connection, over TLS with this configuration unless the
+    /// endpoint is plain. Calls over the channel share it; it does not come
+    /// back once broken in any way that a caller should rely on.
+    ///
+    /// # Errors
+    /// The attempt failed or took too long.
+    pub async fn connect_with(
+        &self,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Result<Channel, ConnectError> {
+        let tls = match (self.is_plain(), tls) {
+            (true, _) => None,
+            (false, Some(tls)) => Some(TlsConnector::from(tls)),
+            (false, None) => return Err(ConnectError::NoCertificate(self.clone())),
+        };
+        let limit = match tls {
+            Some(_) => CONNECT_TIMEOUT + HANDSHAKE_TIMEOUT,
+            None => CONNECT_TIMEOUT,
+        };
         let target = self.clone();
         let connector = service_fn(move |_: Uri| {
-            let target = target.clone();
-            async move { dial(&target).await }
+            let (target, tls) = (target.clone(), tls.clone());
+            async move { dial(&target, tls).await }
         });
         // The authority of the request is not looked at: the connector knows where to go.
         let link = TonicEndpoint::from_static("http://controller")
@@ -70,7 +106,7 @@ impl Endpoint {
             .keep_alive_timeout(KEEPALIVE)
             .keep_alive_while_idle(true);
         let attempt = link.connect_with_connector(connector);
-        match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
+        match tokio::time::timeout(limit, attempt).await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(source)) => Err(ConnectError::Transport {
                 endpoint: self.clone(),
@@ -78,31 +114,48 @@ impl Endpoint {
             }),
             Err(_) => Err(ConnectError::Timeout {
                 endpoint: self.clone(),
+                limit,
             }),
         }
     }
 }
 
-/// Either kind of connection, as one type.
+/// Any kind of connection, as one type.
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    // Of its own size only where there is one.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
-async fn dial(endpoint: &Endpoint) -> io::Result<TokioIo<Stream>> {
+async fn dial(endpoint: &Endpoint, tls: Option<TlsConnector>) -> io::Result<TokioIo<Stream>> {
     if let Endpoint::Unix(path) = endpoint {
         return UnixStream::connect(path)
             .await
             .map(Stream::Unix)
             .map(TokioIo::new);
     }
-    let addresses = endpoint.tcp_addresses().unwrap_or_default();
-    let stream = TcpStream::connect(addresses.as_slice()).await?;
+    let late = |what| io::Error::new(io::ErrorKind::TimedOut, what);
+    let addresses = endpoint.addresses().await?;
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(addresses.as_slice()))
+        .await
+        .map_err(|_| late("no connection within 3 s"))??;
     stream.set_nodelay(true)?;
     // An older kernel without the option only notices a dead peer later.
     let _unsupported =
         rustix::net::sockopt::set_tcp_user_timeout(&stream, TCP_USER_TIMEOUT_MS).is_err();
-    Ok(TokioIo::new(Stream::Tcp(stream)))
+    let Some(tls) = tls else {
+        return Ok(TokioIo::new(Stream::Tcp(stream)));
+    };
+    let name = ServerName::try_from(SERVER_NAME).expect("the controller's name is a DNS name");
+    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.connect(name, stream))
+        .await
+        .map_err(|_| late("no TLS handshake within 5 s"))??;
+    if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+        let other = "the peer speaks TLS, but not HTTP/2 over it";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, other));
+    }
+    Ok(TokioIo::new(Stream::Tls(Box::new(stream))))
 }
 
 /// Forwards the four calls of a byte stream to whichever kind it is.
@@ -124,6 +177,7 @@ mod forward {
             match self.get_mut() {
                 Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
                 Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+                Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
             }
         }
     }
@@ -137,6 +191,7 @@ mod forward {
             match self.get_mut() {
                 Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
                 Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+                Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             }
         }
 
@@ -144,6 +199,7 @@ mod forward {
             match self.get_mut() {
                 Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
                 Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+                Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             }
         }
 
@@ -151,6 +207,7 @@ mod forward {
             match self.get_mut() {
                 Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
                 Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+                Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             }
         }
     }

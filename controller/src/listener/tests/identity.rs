@@ -1,0 +1,435 @@
+//! Who gets through a TLS listener, and who does not.
+
+use std::time::SystemTime;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    PKCS_ECDSA_P256_SHA256, SanType,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, version};
+use tokio_rustls::TlsConnector;
+use weir_runtime::tls::{self, SERVER_NAME, ServerTls};
+
+use super::*;
+use crate::audit::Audit;
+use crate::authority::Authority;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+}
+
+/// A deployment whose authority signs whatever a test asks for.
+struct Deployment {
+    data: tempfile::TempDir,
+    authority: Authority,
+    audit: Audit,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate with its key.
+type Certificate = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
+impl Deployment {
+    fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let authority = Authority::open(data.path(), now()).unwrap();
+        let key = tls::read_private(&data.path().join("ca/ca.key")).unwrap();
+        let key = KeyPair::from_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let shown = &authority.deployment()[..8];
+        let subject = format!("weir {shown}");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, subject);
+        Self {
+            audit: Audit::open(data.path()).unwrap(),
+            data,
+            authority,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    fn tls(&self) -> Tls {
+        let files = self.authority.controller_files();
+        let server = ServerTls::mutual(files, self.authority.certificate_file()).unwrap();
+        Tls {
+            server: Arc::new(server),
+            deployment: self.authority.deployment().to_owned(),
+            audit: self.audit.clone(),
+        }
+    }
+
+    /// What the audit log has.
+    fn log(&self) -> String {
+        self.audit.flush();
+        fs::read_to_string(self.data.path().join(crate::audit::FILE)).unwrap()
+    }
+
+    /// What an agent's certificate is made of.
+    fn template(&self, role: &str, name: &str) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        let uri = format!("spiffe://{}/{role}/{name}", self.authority.deployment());
+        params.subject_alt_names = vec![uri_name(&uri)];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        live(&mut params, now(), now() + HOUR);
+        params
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Certificate {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let made = params.signed_by(&key, &self.issuer).unwrap();
+        (made.der().clone(), private(&key))
+    }
+
+    /// A client that trusts this deployment.
+    fn client(&self, certificate: Option<Certificate>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        let authority = CertificateDer::from(self.authority.certificate().to_vec());
+        roots.add(authority).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match certificate {
+            Some((certificate, key)) => builder
+                .with_client_auth_cert(vec![certificate], key)
+                .unwrap(),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        config
+    }
+}
+
+fn uri_name(uri: &str) -> SanType {
+    SanType::URI(uri.try_into().unwrap())
+}
+
+fn private(key: &KeyPair) -> PrivateKeyDer<'static> {
+    PrivatePkcs8KeyDer::from(key.serialize_der()).into()
+}
+
+fn live(params: &mut CertificateParams, begin: Duration, end: Duration) {
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + (begin.saturating_sub(Duration::from_secs(60)));
+    params.not_after = epoch + end;
+}
+
+/// A listener of a role, and what comes out of it.
+struct Gate {
+    address: SocketAddr,
+    accepted: ReceiverStream<io::Result<Connection>>,
+    _shutdown: Shutdown,
+}
+
+impl Gate {
+    async fn new(role: Role, tls: Tls) -> Self {
+        let endpoint: Endpoint = "tls://127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind_tls(&endpoint, role, tls).await.unwrap();
+        let address = listener.endpoint().addresses().await.unwrap()[0];
+        let shutdown = Shutdown::new();
+        Self {
+            address,
+            accepted: listener.accept(&shutdown),
+            _shutdown: shutdown,
+        }
+    }
+
+    /// Knocks; the answer is what the peer says to the first byte, nothing when
+    /// it closes.
+    async fn knock(
+        &self,
+        config: ClientConfig,
+    ) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        let stream = TcpStream::connect(self.address).await?;
+        let name = ServerName::try_from(SERVER_NAME).unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+    }
+
+    /// The peer closes without a word, or with an alert, which is given.
+    async fn refused(&self, config: ClientConfig) -> String {
+        let mut stream = match self.knock(config).await {
+            Ok(stream) => stream,
+            Err(error) => return error.to_string(),
+        };
+        let mut bytes = Vec::new();
+        match stream.read_to_end(&mut bytes).await {
+            Ok(0) => String::new(),
+            Ok(count) => panic!("{count} bytes of an answer"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// The next connection that came through.
+    async fn next(&mut self) -> Peer {
+        let connection = self.accepted.next().await.unwrap().unwrap();
+        connection.connect_info()
+    }
+}
+
+#[test]
+fn a_valid_certificate_brings_its_name() {
+    block_on(async {
+        let deployment = Deployment::new();
+        let mut gate = Gate::new(Role::Agent, deployment.tls()).await;
+        let certificate = deployment.sign(&deployment.template("agent", "150-host_0"));
+        let serial = tls::serial(&certificate.0).unwrap();
+        let client = gate
+            .knock(deployment.client(Some(certificate)))
+            .await
+            .unwrap();
+        let peer = gate.next().await;
+        assert_eq!(peer.role, Role::Agent);
+        assert_eq!(peer.name.unwrap().as_str(), "150-host_0");
+        let address = client.get_ref().0.local_addr().unwrap();
+        assert_eq!(peer.transport, Transport::Tls { address, serial });
+        let spoken = client.get_ref().1;
+        assert_eq!(
+            spoken.protocol_version(),
+            Some(rustls::ProtocolVersion::TLSv1_3)
+        );
+    });
+}
+
+#[test]
+fn every_other_certificate_is_refused_before_any_service() {
+    block_on(async {
+        let (deployment, other) = (Deployment::new(), Deployment::new());
+        let mut gate = Gate::new(Role::Agent, deployment.tls()).await;
+        let good = || deployment.template("agent", "a");
+        let changed = |change: &dyn Fn(&mut CertificateParams)| {
+            let mut params = good();
+            change(&mut params);
+            deployment.sign(&params)
+        };
+        let own = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let self_signed = good().self_signed(&own).unwrap();
+        let day = 24 * HOUR;
+        let prefix = format!("spiffe://{}", deployment.authority.deployment());
+        let cases: Vec<(&str, Option<Certificate>, &str)> = vec![
+            ("none", None, "CertificateRequired"),
+            ("wrong authority", Some(other.sign(&good())), "UnknownCA"),
+            (
+                "self-signed",
+                Some((self_signed.der().clone(), private(&own))),
+                "UnknownCA",
+            ),
+            (
+                "expired",
+                Some(changed(&|params| {
+                    let ago = |span| now().saturating_sub(span);
+                    live(params, ago(2 * day), ago(day));
+                })),
+                "CertificateExpired",
+            ),
+            (
+                "not yet valid",
+                Some(changed(&|params| live(params, now() + HOUR, now() + day))),
+                // TLS has no word of its own for the future.
+                "CertificateExpired",
+            ),
+            (
+                "for servers",
+                Some(changed(&|params| {
+                    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+                })),
+                "UnsupportedCertificate",
+            ),
+            (
+                "an authority",
+                Some(changed(&|params| {
+                    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                })),
+                "",
+            ),
+            (
+                "operator",
+                Some(deployment.sign(&deployment.template("operator", "a"))),
+                "",
+            ),
+            (
+                "viewer",
+                Some(deployment.sign(&deployment.template("viewer", "a"))),
+                "",
+            ),
+            (
+                "another deployment",
+                Some(changed(&|params| {
+                    params.subject_alt_names = vec![uri_name("spiffe://other/agent/a")];
+                })),
+                "",
+            ),
+            (
+                "two names",
+                Some(changed(&|params| {
+                    let second = uri_name(&format!("{prefix}/agent/b"));
+                    params.subject_alt_names.push(second);
+                })),
+                "",
+            ),
+            (
+                "any name",
+                Some(changed(&|params| {
+                    params.subject_alt_names = vec![uri_name(&format!("{prefix}/agent/*"))];
+                })),
+                "",
+            ),
+            (
+                "no URI",
+                Some(changed(&|params| {
+                    params.subject_alt_names = vec![SanType::DnsName("a".try_into().unwrap())];
+                })),
+                "",
+            ),
+        ];
+        for (what, certificate, alert) in cases {
+            let answer = gate.refused(deployment.client(certificate)).await;
+            assert!(answer.contains(alert), "{what}: {answer}");
+        }
+        // None of them came through: the next that does is the good one.
+        let last = deployment.sign(&deployment.template("agent", "last"));
+        let _client = gate.knock(deployment.client(Some(last))).await.unwrap();
+        assert_eq!(gate.next().await.name.unwrap().as_str(), "last");
+        let log = deployment.log();
+        for reason in [
+            "CertificateRequired",
+            "Expired",
+            "role operator",
+            "deployment other",
+        ] {
+            assert!(log.contains(reason), "{reason}: {log}");
+        }
+    });
+}
+
+#[test]
+fn an_operators_listener_takes_operators_and_viewers() {
+    block_on(async {
+        let deployment = Deployment::new();
+        let mut gate = Gate::new(Role::Operator, deployment.tls()).await;
+        let agent = deployment.sign(&deployment.template("agent", "a"));
+        gate.refused(deployment.client(Some(agent))).await;
+        for (role, taken) in [("operator", Role::Operator), ("viewer", Role::Viewer)] {
+            let certificate = deployment.sign(&deployment.template(role, "anna"));
+            let _client = gate
+                .knock(deployment.client(Some(certificate)))
+                .await
+                .unwrap();
+            assert_eq!(gate.next().await.role, taken);
+        }
+    });
+}
+
+#[test]
+fn plain_text_http_1_and_other_protocols_are_refused() {
+    block_on(async {
+        let deployment = Deployment::new();
+        let mut gate = Gate::new(Role::Agent, deployment.tls()).await;
+        for text in [
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            let mut stream = TcpStream::connect(gate.address).await.unwrap();
+            stream.write_all(text.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            // A reset says no as well as an end.
+            stream.read_to_end(&mut answer).await.ok();
+            let alert_or_nothing = answer.is_empty() || answer[0] == 21;
+            assert!(alert_or_nothing, "{answer:?}");
+        }
+        let certificate = || deployment.sign(&deployment.template("agent", "a"));
+        let mut http_1 = deployment.client(Some(certificate()));
+        http_1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let answer = gate.refused(http_1).await;
+        assert!(answer.contains("NoApplicationProtocol"), "{answer}");
+        let mut none = deployment.client(Some(certificate()));
+        none.alpn_protocols.clear();
+        gate.refused(none).await;
+        let last = deployment.sign(&deployment.template("agent", "last"));
+        let _client = gate.knock(deployment.client(Some(last))).await.unwrap();
+        assert_eq!(gate.next().await.name.unwrap().as_str(), "last");
+    });
+}
+
+#[test]
+fn nothing_is_resumed() {
+    block_on(async {
+        let deployment = Deployment::new();
+        let mut gate = Gate::new(Role::Agent, deployment.tls()).await;
+        let certificate = deployment.sign(&deployment.template("agent", "a"));
+        // This client would resume if it could.
+        let config = deployment.client(Some(certificate));
+        for _ in 0..2 {
+            let mut client = gate.knock(config.clone()).await.unwrap();
+            let mut connection = gate.accepted.next().await.unwrap().unwrap();
+            connection.write_all(b"x").await.unwrap();
+            connection.flush().await.unwrap();
+            client.read_exact(&mut [0]).await.unwrap();
+            let kind = client.get_ref().1.handshake_kind();
+            assert_eq!(kind, Some(rustls::HandshakeKind::Full));
+        }
+    });
+}
+
+#[test]
+fn a_new_certificate_is_used_without_a_restart_and_a_broken_one_is_not() {
+    block_on(async {
+        let deployment = Deployment::new();
+        let mut gate = Gate::new(Role::Agent, deployment.tls()).await;
+        let certificate = deployment.sign(&deployment.template("agent", "a"));
+        let shown = async |gate: &mut Gate| {
+            let (certificate, key) = &certificate;
+            let certificate = (certificate.clone(), key.clone_key());
+            let client = gate
+                .knock(deployment.client(Some(certificate)))
+                .await
+                .unwrap();
+            gate.next().await;
+            client.get_ref().1.peer_certificates().unwrap()[0].clone()
+        };
+        let first = shown(&mut gate).await;
+        let file = deployment.data.path().join("controller.crt");
+        let whole = fs::read_to_string(&file).unwrap();
+        fs::write(&file, "not a certificate").unwrap();
+        assert_eq!(shown(&mut gate).await, first);
+        fs::write(&file, whole).unwrap();
+        assert_eq!(shown(&mut gate).await, first);
+        let later = now() + Duration::from_secs(20 * 24 * 3_600);
+        // As a controller does after 15 days; its certificate begins in the future here.
+        assert!(deployment.authority.renew_controller(later).unwrap());
+        let client = deployment.client(Some(deployment.sign(&deployment.template("agent", "b"))));
+        let error = gate.refused(client).await;
+        assert!(error.contains("not valid yet"), "{error}");
+    });
+}
+
+#[test]
+fn plain_and_tls_listeners_keep_to_their_endpoints() {
+    block_on(async {
+        let deployment = Deployment::new();
+        for text in ["tcp://192.0.2.1:0", "tls://127.0.0.1:0", "gateway:1"] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            let error = Listener::bind(&endpoint, Role::Agent, 0o600)
+                .await
+                .unwrap_err();
+            assert!(!matches!(error, ListenError::Io { .. }), "{error}");
+        }
+        for text in ["tcp://127.0.0.1:0", "unix:/tmp/none", "gateway:1"] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            let bound = Listener::bind_tls(&endpoint, Role::Agent, deployment.tls()).await;
+            assert!(
+                !matches!(bound.unwrap_err(), ListenError::Io { .. }),
+                "{text}"
+            );
+        }
+    });
+}
