@@ -306,12 +306,12 @@ async fn serve_on(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .context("building the reflection service")?;
-    let router = server::bounded(audit)
+    let router = server::bounded(audit.clone())
         .add_optional_service((role == Role::Agent).then_some(agent_service))
         .add_optional_service((role == Role::Operator).then_some(controller_service))
         .add_service(health_service)
         .add_service(reflection);
-    let incoming = listener.accept(shutdown);
+    let incoming = listener.accept(audit, shutdown);
     let token = shutdown.token();
     Ok(async move {
         let ended = router

@@ -4,11 +4,12 @@
 //! Services see a [`Peer`], never a socket. Over TLS its name and role stand in
 //! its certificate, and the role must fit the listener.
 
+mod gate;
 mod handshake;
 
 use std::fmt;
 use std::fs;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -28,12 +29,15 @@ use tonic::transport::server::Connected;
 use weir_common::id::AgentName;
 use weir_runtime::{Endpoint, Shutdown};
 
+use crate::audit::{Audit, Who};
+
+pub use gate::Called;
 pub use handshake::Tls;
+
+use gate::{Gate, Place};
 
 /// Most connections of one listener at once: two for each of 2,000 agents, with room.
 const CONNECTIONS: usize = 4_096;
-/// Most handshakes of one socket at once; who comes then waits in the kernel.
-const HANDSHAKES: usize = 256;
 /// Pause after accept() failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -98,6 +102,16 @@ pub struct Peer {
     pub name: Option<AgentName>,
     /// How it is connected.
     pub transport: Transport,
+}
+
+/// What a connection is, before its calls are looked at: put into each
+/// request's extensions.
+#[derive(Debug, Clone)]
+pub struct Arrival {
+    /// Who speaks.
+    pub peer: Peer,
+    /// To be set by the first call.
+    pub called: Called,
 }
 
 /// Why a listener could not be bound.
@@ -206,24 +220,32 @@ impl Listener {
         self.role
     }
 
-    /// Starts accepting; ends when the shutdown is requested.
-    pub fn accept(self, shutdown: &Shutdown) -> ReceiverStream<io::Result<Connection>> {
-        self.accept_at_most(CONNECTIONS, shutdown)
+    /// Starts accepting; ends when the shutdown is requested. Connections that are
+    /// refused, or of no use, are told to the audit log.
+    pub fn accept(
+        self,
+        audit: Audit,
+        shutdown: &Shutdown,
+    ) -> ReceiverStream<io::Result<Connection>> {
+        self.accept_at_most(CONNECTIONS, audit, shutdown)
     }
 
     fn accept_at_most(
         self,
         connections: usize,
+        audit: Audit,
         shutdown: &Shutdown,
     ) -> ReceiverStream<io::Result<Connection>> {
         let (sender, receiver) = mpsc::channel(64);
         let permits = Arc::new(Semaphore::new(connections));
+        let gate = Gate::new(audit);
         for socket in self.sockets {
             let door = Door {
                 socket,
                 role: self.role,
                 tls: self.tls.clone(),
                 permits: Arc::clone(&permits),
+                gate: gate.clone(),
                 sender: sender.clone(),
             };
             let token = shutdown.token();
@@ -314,6 +336,7 @@ struct Door {
     role: Role,
     tls: Option<Tls>,
     permits: Arc<Semaphore>,
+    gate: Gate,
     sender: mpsc::Sender<io::Result<Connection>>,
 }
 
@@ -323,33 +346,49 @@ impl Door {
     async fn accept_all(self) {
         // Dropped with the door, which ends those that are not done.
         let mut handshakes = JoinSet::new();
+        let mut is_failing = false;
         loop {
+            // No more than the gate lets wait.
             while handshakes.try_join_next().is_some() {}
-            if handshakes.len() >= HANDSHAKES {
-                handshakes.join_next().await;
-                continue;
-            }
             let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
                 return;
             };
-            match (accept_one(&self.socket).await, &self.tls) {
-                (Ok(Accepted::Tcp(stream, address)), Some(tls)) => {
-                    handshakes.spawn(self.shake(tls.clone(), stream, address, permit));
-                }
-                (Ok(accepted), _) => {
-                    if !self.hand_over(accepted.plain(self.role, permit)).await {
-                        return;
-                    }
-                }
+            let accepted = match accept_one(&self.socket).await {
+                Ok(accepted) => accepted,
                 // That connection only; the next one may be well.
-                (Err(error), _)
+                Err(error)
                     if matches!(
                         error.kind(),
                         ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
-                    ) => {}
-                (Err(error), _) => {
-                    tracing::warn!(%error, "accept failed");
+                    ) =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    // Told once: a lack of descriptors lasts.
+                    if !is_failing {
+                        tracing::warn!(%error, "accept failed: connections wait until it works again");
+                    }
+                    is_failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            is_failing = false;
+            let Some(place) = self.gate.enter(accepted.who(self.role)) else {
+                continue;
+            };
+            match (accepted, &self.tls) {
+                (Accepted::Tcp(stream, address), Some(tls)) => {
+                    handshakes.spawn(self.shake(tls.clone(), stream, address, permit, place));
+                }
+                (accepted, _) => {
+                    if !self
+                        .hand_over(accepted.plain(self.role, permit, place))
+                        .await
+                    {
+                        return;
+                    }
                 }
             }
         }
@@ -366,13 +405,19 @@ impl Door {
         stream: TcpStream,
         address: SocketAddr,
         permit: OwnedSemaphorePermit,
+        mut place: Place,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (role, sender) = (self.role, self.sender.clone());
         async move {
-            if let Some((stream, peer)) = tls.shake(stream, address, role).await {
+            let shaken = tokio::select! {
+                shaken = tls.shake(stream, address, role) => shaken,
+                () = poll_fn(|cx| place.poll_end(cx)) => None,
+            };
+            if let Some((stream, peer)) = shaken {
                 let connection = Connection {
                     stream: Stream::Tls(Box::new(stream)),
                     peer,
+                    place,
                     _permit: permit,
                 };
                 // Nobody takes connections once the end was requested.
@@ -389,7 +434,21 @@ enum Accepted {
 }
 
 impl Accepted {
-    fn plain(self, role: Role, permit: OwnedSemaphorePermit) -> Connection {
+    fn who(&self, role: Role) -> Who {
+        let mut who = Who {
+            role: role.as_str(),
+            ..Who::default()
+        };
+        match self {
+            Self::Unix(stream) => {
+                who.uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
+            }
+            Self::Tcp(_, address) => who.address = Some(*address),
+        }
+        who
+    }
+
+    fn plain(self, role: Role, permit: OwnedSemaphorePermit, place: Place) -> Connection {
         let (stream, transport) = match self {
             Self::Unix(stream) => {
                 let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
@@ -404,6 +463,7 @@ impl Accepted {
                 name: None,
                 transport,
             },
+            place,
             _permit: permit,
         }
     }
@@ -436,14 +496,18 @@ enum Stream {
 pub struct Connection {
     stream: Stream,
     peer: Peer,
+    place: Place,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Arrival;
 
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+    fn connect_info(&self) -> Arrival {
+        Arrival {
+            peer: self.peer.clone(),
+            called: self.place.called(),
+        }
     }
 }
 
@@ -453,6 +517,9 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.place.poll_end(cx).is_ready() {
+            return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+        }
         match &mut self.stream {
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),

@@ -2,6 +2,7 @@
 //! wrong with it, and the way out; never a panic.
 
 mod campaign;
+mod crowd;
 mod database;
 mod flood;
 mod protobuf;

@@ -11,7 +11,7 @@ use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
 
 use crate::audit::{Audit, Entry, Event, Who};
-use crate::listener::{Peer, Role};
+use crate::listener::{Arrival, Peer, Role};
 
 const AGENTS: &[Role] = &[Role::Agent];
 const OPERATORS: &[Role] = &[Role::Operator];
@@ -130,7 +130,11 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(arrival) = request.extensions_mut().remove::<Arrival>() {
+            arrival.called.set();
+            request.extensions_mut().insert(arrival.peer);
+        }
         let peer = request.extensions().get::<Peer>();
         let path = request.uri().path();
         let Err(status) = check(peer, path) else {

@@ -104,16 +104,17 @@ fn localhost_listens_on_one_port_of_every_address() {
 #[test]
 fn a_connection_knows_its_role_and_transport_and_carries_bytes() {
     block_on(async {
-        let (_directory, path, endpoint) = unix();
+        let (directory, path, endpoint) = unix();
+        let audit = Audit::open(directory.path()).unwrap();
         let shutdown = Shutdown::new();
         let listener = Listener::bind(&endpoint, Role::Operator, 0o600)
             .await
             .unwrap();
         assert_eq!(listener.role(), Role::Operator);
-        let mut accepted = listener.accept(&shutdown);
+        let mut accepted = listener.accept(audit, &shutdown);
         let mut client = UnixStream::connect(&path).await.unwrap();
         let mut connection = accepted.next().await.unwrap().unwrap();
-        let peer = connection.connect_info();
+        let peer = connection.connect_info().peer;
         assert_eq!(peer.role, Role::Operator);
         assert!(
             matches!(peer.transport, Transport::Unix { uid: Some(_) }),
@@ -137,9 +138,11 @@ fn a_connection_knows_its_role_and_transport_and_carries_bytes() {
 #[test]
 fn no_more_connections_are_accepted_than_there_is_room_for() {
     block_on(async {
-        let (_directory, path, endpoint) = unix();
+        let (directory, path, endpoint) = unix();
+        let audit = Audit::open(directory.path()).unwrap();
         let shutdown = Shutdown::new();
-        let mut accepted = bind(&endpoint).await.unwrap().accept_at_most(2, &shutdown);
+        let listener = bind(&endpoint).await.unwrap();
+        let mut accepted = listener.accept_at_most(2, audit, &shutdown);
         let mut clients = Vec::new();
         for _ in 0..3 {
             clients.push(UnixStream::connect(&path).await.unwrap());

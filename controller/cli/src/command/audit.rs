@@ -63,9 +63,11 @@ pub(crate) fn run(args: AuditArgs, outer: &Common) -> Result<Exit, Failure> {
 fn beside(endpoint: &Endpoint) -> Result<PathBuf, Failure> {
     match endpoint {
         Endpoint::Unix(socket) => Ok(socket.parent().unwrap_or(Path::new("")).to_owned()),
-        Endpoint::Tcp { .. } => Err(Failure::usage(format!(
-            "the audit log of {endpoint} is a file on the controller's machine: read it there, or name its directory with --data DIR"
-        ))),
+        Endpoint::Tcp { .. } | Endpoint::Tls { .. } | Endpoint::Gateway { .. } => {
+            Err(Failure::usage(format!(
+                "the audit log of {endpoint} is a file on the controller's machine: read it there, or name its directory with --data DIR"
+            )))
+        }
     }
 }
 

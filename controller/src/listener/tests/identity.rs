@@ -132,12 +132,13 @@ struct Gate {
 impl Gate {
     async fn new(role: Role, tls: Tls) -> Self {
         let endpoint: Endpoint = "tls://127.0.0.1:0".parse().unwrap();
+        let audit = tls.audit.clone();
         let listener = Listener::bind_tls(&endpoint, role, tls).await.unwrap();
         let address = listener.endpoint().addresses().await.unwrap()[0];
         let shutdown = Shutdown::new();
         Self {
             address,
-            accepted: listener.accept(&shutdown),
+            accepted: listener.accept(audit, &shutdown),
             _shutdown: shutdown,
         }
     }
@@ -172,7 +173,7 @@ impl Gate {
     /// The next connection that came through.
     async fn next(&mut self) -> Peer {
         let connection = self.accepted.next().await.unwrap().unwrap();
-        connection.connect_info()
+        connection.connect_info().peer
     }
 }
 
