@@ -201,6 +201,7 @@ impl App {
             uploads,
             runs,
             info,
+            Arc::clone(&self.authority),
             self.audit.clone(),
             shutdown.clone(),
         );

@@ -7,6 +7,7 @@ mod artifacts;
 mod control;
 mod controller_service;
 mod hello;
+mod issue;
 mod records;
 mod status;
 mod upload;

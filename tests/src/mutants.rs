@@ -314,6 +314,14 @@ const READERS: &[(&str, Reader)] = &[
         ".weir.controller.v1.GetInfoResponse",
         decoded::<controller::GetInfoResponse>,
     ),
+    (
+        ".weir.controller.v1.IssueCertificateRequest",
+        decoded::<controller::IssueCertificateRequest>,
+    ),
+    (
+        ".weir.controller.v1.IssueCertificateResponse",
+        decoded::<controller::IssueCertificateResponse>,
+    ),
 ];
 
 /// Reads a message as its receiver does, up to the vocabulary; `None` when the type

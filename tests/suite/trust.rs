@@ -3,6 +3,7 @@
 
 mod agent_file;
 mod audit;
+mod login;
 mod names;
 mod policy;
 mod privileges;

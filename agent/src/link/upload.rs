@@ -44,7 +44,7 @@ async fn deliver(
     session_epoch: u64,
     wanted: pb::ArtifactWanted,
 ) -> Result<(), LinkError> {
-    let channel = shared.controller.connect().await?;
+    let channel = shared.connect().await?;
     let (parts, requests) = mpsc::channel(WAITING);
     let requests = ReceiverStream::new(requests);
     let open = Part::Open(pb::UploadOpen {

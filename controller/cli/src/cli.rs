@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::campaign::{Purpose, described};
 use crate::command::{
-    Common, agents, audit, block_on, check, completions, delete, demo, logs, plan, records, run,
-    runs, serve, show, stop, watch,
+    Common, agents, audit, block_on, check, completions, credentials, delete, demo, login, logs,
+    plan, records, run, runs, serve, show, stop, watch,
 };
 use crate::failure::Failure;
 
@@ -60,6 +60,12 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Delete a run and its records
     Delete(delete::DeleteArgs),
+    /// Make a certificate for a person at another machine
+    Credentials(credentials::CredentialsArgs),
+    /// Use the controller of another machine from now on
+    Login(login::LoginArgs),
+    /// Use this machine's controller again
+    Logout(login::LogoutArgs),
     /// Read the controller's audit log and check that it is whole
     Audit(audit::AuditArgs),
     /// Print a script that completes commands in a shell
@@ -86,6 +92,9 @@ impl Cli {
                 local("completions", &outer).and_then(|()| completions::run(&args, described_all()))
             }
             Command::Demo(args) => demo::run(&args, &outer),
+            Command::Credentials(args) => block_on(credentials::run(args, &outer)),
+            Command::Login(args) => block_on(login::login(args, &outer)),
+            Command::Logout(args) => login::logout(args, &outer),
             Command::Audit(args) => audit::run(args, &outer),
             Command::Agents(args) => block_on(agents::run(args, &outer)),
             Command::Check(args) => block_on(check::run(args, &outer)),

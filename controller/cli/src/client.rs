@@ -8,6 +8,7 @@ use weir_runtime::Endpoint;
 use weir_runtime::directory::default_data_dir;
 
 use crate::failure::{Failure, innermost};
+use crate::login::{self, Login};
 
 /// Largest answer, bytes: a result document has about 3 kB a flow, and a run may have 65,536 flows.
 const ANSWER_MOST: usize = 512 << 20;
@@ -19,12 +20,18 @@ pub(crate) struct Client {
     service: ControllerServiceClient<Channel>,
 }
 
-/// The endpoint given by `source`, else the operators' socket in the default data directory.
+/// The endpoint given by `source`, else that of `weir login`, else the operators'
+/// socket in the default data directory.
 pub(crate) fn endpoint(source: &str, given: Option<&str>) -> Result<Endpoint, Failure> {
     if let Some(text) = given {
         return text
             .parse()
             .map_err(|error| Failure::usage(format!("{source}: {error}")));
+    }
+    if let Some(login) = Login::of_user()
+        && let Some(controller) = login.controller()?
+    {
+        return Ok(controller);
     }
     let directory = default_data_dir().map_err(|error| {
         Failure::usage(format!(
@@ -40,8 +47,9 @@ pub(crate) fn endpoint(source: &str, given: Option<&str>) -> Result<Endpoint, Fa
 impl Client {
     /// Connects; one attempt.
     pub(crate) async fn connect(endpoint: Endpoint) -> Result<Self, Failure> {
+        let tls = login::certificate(&endpoint)?;
         let channel = endpoint
-            .connect()
+            .connect_with(tls.map(|tls| tls.current()))
             .await
             .map_err(|error| Failure::unreachable(&endpoint, innermost(&error)))?;
         let service = ControllerServiceClient::new(channel).max_decoding_message_size(ANSWER_MOST);
@@ -156,6 +164,15 @@ impl Client {
         };
         let answer = self.service.clone().delete(request).await;
         self.answer(&format!("delete run {run}"), answer)
+    }
+
+    /// A certificate for a person at another machine.
+    pub(crate) async fn certificate(
+        &self,
+        request: api::IssueCertificateRequest,
+    ) -> Result<api::IssueCertificateResponse, Failure> {
+        let answer = self.service.clone().issue_certificate(request).await;
+        self.answer("make the credentials", answer)
     }
 
     /// Who the controller is and where its data lies.

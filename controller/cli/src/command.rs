@@ -5,8 +5,10 @@ pub(crate) mod audit;
 pub(crate) mod campaign;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod credentials;
 pub(crate) mod delete;
 pub(crate) mod demo;
+pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod records;
@@ -30,7 +32,7 @@ use crate::output::json;
 /// What every command that speaks with the controller takes.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Common {
-    /// Controller: unix:/path or tcp://127.0.0.1:port [env: WEIR_CONTROLLER] [default: operators.sock in the data directory]
+    /// Controller: unix:/path or tcp://host:port [env: WEIR_CONTROLLER] [default: that of weir login, else operators.sock in the data directory]
     #[arg(long, value_name = "ENDPOINT")]
     pub(crate) controller: Option<String>,
     /// Print one JSON document
@@ -45,6 +47,13 @@ impl Common {
             controller: self.controller.or_else(|| outer.controller.clone()),
             json: self.json || outer.json,
         }
+    }
+
+    /// The endpoint that the flag or the environment names.
+    pub(crate) fn named_endpoint(&self) -> Result<Option<weir_runtime::Endpoint>, Failure> {
+        let is_named = self.controller.is_some()
+            || std::env::var_os("WEIR_CONTROLLER").is_some_and(|text| !text.is_empty());
+        is_named.then(|| self.endpoint()).transpose()
     }
 
     /// The endpoint that is meant: the flag's, else the environment's, else the default one.

@@ -7,6 +7,7 @@ mod command;
 mod failure;
 mod follow;
 mod interrupt;
+mod login;
 mod output;
 
 use std::process::ExitCode;

@@ -42,6 +42,10 @@ const RULES: &[(&str, &[Role])] = &[
         "/weir.controller.v1.ControllerService/FetchArtifact",
         READERS,
     ),
+    (
+        "/weir.controller.v1.ControllerService/IssueCertificate",
+        OPERATORS,
+    ),
     ("/grpc.health.v1.Health/Check", ALL),
     ("/grpc.health.v1.Health/Watch", ALL),
     // What it tells is in the source.
@@ -227,7 +231,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let audit = Audit::open(directory.path()).unwrap();
         let access = Access::new(audit);
-        let writes = ["Run", "Stop", "Delete"];
+        let writes = ["Run", "Stop", "Delete", "IssueCertificate"];
         let mut refusals = 0;
         for path in served() {
             let method = path.rsplit('/').next().unwrap();

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,8 +18,10 @@ use weir_runtime::{HostClock, Shutdown};
 
 use super::access::who;
 use super::artifacts::Parts;
+use super::issue::issue;
 use super::status::{of_run, of_store};
 use crate::audit::{Audit, Entry, Event};
+use crate::authority::Authority;
 use crate::export::{self, Table, What};
 use crate::registry::{AgentView, Registry};
 use crate::run::{Runs, Sharing, Watch};
@@ -49,6 +52,7 @@ pub struct OperatorGateway {
     pub(super) uploads: Uploads,
     runs: Runs,
     info: Info,
+    authority: Arc<Authority>,
     audit: Audit,
     pub(super) clock: HostClock,
     pub(super) shutdown: Shutdown,
@@ -62,6 +66,7 @@ impl OperatorGateway {
         uploads: Uploads,
         runs: Runs,
         info: Info,
+        authority: Arc<Authority>,
         audit: Audit,
         shutdown: Shutdown,
     ) -> Self {
@@ -71,6 +76,7 @@ impl OperatorGateway {
             uploads,
             runs,
             info,
+            authority,
             audit,
             clock: HostClock::from_host(),
             shutdown,
@@ -368,6 +374,24 @@ impl ControllerService for OperatorGateway {
         request: Request<pb::FetchArtifactRequest>,
     ) -> Result<Response<Parts>, Status> {
         self.fetch(request.into_inner()).await.map(Response::new)
+    }
+
+    async fn issue_certificate(
+        &self,
+        request: Request<pb::IssueCertificateRequest>,
+    ) -> Result<Response<pb::IssueCertificateResponse>, Status> {
+        let who = who(&request);
+        let request = request.into_inner();
+        let now = Duration::from_nanos(self.clock.unix_ns().unsigned_abs());
+        let issued = issue(&self.authority, &request, now);
+        let entry = Entry::new(Event::Enrolment, who).by("ControllerService/IssueCertificate");
+        let entry = match &issued {
+            Ok((name, answer)) => entry
+                .to(format!("{} {}", name.role, name.name))
+                .because(format!("serial {}", answer.serial)),
+            Err(_) => entry.to(format!("{} {}", request.role, request.name)),
+        };
+        self.told(entry, issued.map(|(_, answer)| answer))
     }
 
     async fn get_info(

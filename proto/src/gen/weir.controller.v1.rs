@@ -444,6 +444,39 @@ pub struct GetInfoResponse {
     #[prost(uint32, tag = "4")]
     pub pid: u32,
 }
+/// For whom.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IssueCertificateRequest {
+    /// operator or viewer.
+    #[prost(string, tag = "1")]
+    pub role: ::prost::alloc::string::String,
+    /// Name of the person, in the form of an agent's.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Certificate request (PKCS #10, DER) that proves the key; nothing else of
+    /// it is used.
+    #[prost(bytes = "vec", tag = "3")]
+    pub request: ::prost::alloc::vec::Vec<u8>,
+    /// How long the certificate is valid, s; at most a year.
+    #[prost(uint64, tag = "4")]
+    pub life_s: u64,
+}
+/// What was issued.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct IssueCertificateResponse {
+    /// The certificate, DER.
+    #[prost(bytes = "vec", tag = "1")]
+    pub certificate: ::prost::alloc::vec::Vec<u8>,
+    /// The authority's own certificate, DER.
+    #[prost(bytes = "vec", tag = "2")]
+    pub authority: ::prost::alloc::vec::Vec<u8>,
+    /// Serial number, hexadecimal.
+    #[prost(string, tag = "3")]
+    pub serial: ::prost::alloc::string::String,
+    /// Last instant of its life, s since the Unix epoch.
+    #[prost(uint64, tag = "4")]
+    pub not_after_unix_s: u64,
+}
 /// Generated client implementations.
 pub mod controller_service_client {
     #![allow(
@@ -849,6 +882,36 @@ pub mod controller_service_client {
                 );
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Issues a certificate to a person at another machine, who has the key.
+        pub async fn issue_certificate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::IssueCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::IssueCertificateResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Bounded::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.controller.v1.ControllerService/IssueCertificate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "weir.controller.v1.ControllerService",
+                        "IssueCertificate",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -956,6 +1019,14 @@ pub mod controller_service_server {
             request: tonic::Request<super::FetchArtifactRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::FetchArtifactStream>,
+            tonic::Status,
+        >;
+        /// Issues a certificate to a person at another machine, who has the key.
+        async fn issue_certificate(
+            &self,
+            request: tonic::Request<super::IssueCertificateRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::IssueCertificateResponse>,
             tonic::Status,
         >;
     }
@@ -1574,6 +1645,52 @@ pub mod controller_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.controller.v1.ControllerService/IssueCertificate" => {
+                    #[allow(non_camel_case_types)]
+                    struct IssueCertificateSvc<T: ControllerService>(pub Arc<T>);
+                    impl<
+                        T: ControllerService,
+                    > tonic::server::UnaryService<super::IssueCertificateRequest>
+                    for IssueCertificateSvc<T> {
+                        type Response = super::IssueCertificateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::IssueCertificateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControllerService>::issue_certificate(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = IssueCertificateSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -189,6 +189,13 @@ impl ControllerService for Fake {
     async fn get_info(&self, _: Request<api::GetInfoRequest>) -> Answer<api::GetInfoResponse> {
         Err(Status::unimplemented("not asked here"))
     }
+
+    async fn issue_certificate(
+        &self,
+        _: Request<api::IssueCertificateRequest>,
+    ) -> Answer<api::IssueCertificateResponse> {
+        Err(Status::unimplemented("not asked here"))
+    }
 }
 
 /// Everything that a test of one run looks at.
