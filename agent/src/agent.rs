@@ -14,11 +14,10 @@ use weir_engine::cpus::CpuList;
 use weir_engine::engine::{Engine, EngineConfig, Event, Sink};
 use weir_engine::socket::{DirectProvider, SocketError};
 use weir_proto::agent::v1 as pb;
-use weir_runtime::tls::TlsError;
-use weir_runtime::{ConnectError, Endpoint, HostClock};
+use weir_runtime::{Endpoint, HostClock};
 
 use crate::artifacts::{Artifacts, RunLog};
-use crate::credentials::Credentials;
+use crate::credentials::{self, Credentials, CredentialsError, EnrolConfig, EnrolError};
 use crate::inventory;
 use crate::link::{control, records};
 use crate::outbox::{Level, Limits, Sequence, Spool, SpoolError};
@@ -49,6 +48,8 @@ pub struct AgentConfig {
     pub spool: Limits,
     /// What the policy file says, and where that is; `None` = there is none.
     pub policy: Option<PolicyFile>,
+    /// How it gets a certificate if it needs one and has none.
+    pub enrol: Option<EnrolConfig>,
 }
 
 /// A policy file that was read.
@@ -76,6 +77,7 @@ impl AgentConfig {
             cpus: None,
             spool: Limits::default(),
             policy: None,
+            enrol: None,
         }
     }
 }
@@ -89,9 +91,9 @@ pub enum AgentError {
     /// What earlier starts left for the controller cannot be taken up.
     #[error(transparent)]
     Spool(#[from] SpoolError),
-    /// Its certificate cannot be used.
+    /// Its certificate cannot be used, or it has none and needs one.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Credentials(#[from] CredentialsError),
     /// The host refuses a CPU that its streams are to run on.
     #[error("use the CPUs of --cpus")]
     Cpus(#[source] SocketError),
@@ -162,7 +164,7 @@ impl Core {
 
 impl Shared {
     /// Opens a connection to the controller.
-    pub(crate) async fn connect(&self) -> Result<Channel, ConnectError> {
+    pub(crate) async fn connect(&self) -> Result<Channel, EnrolError> {
         // What cannot be looked up cannot be connected to either, which tells why.
         if let Ok(addresses) = self.controller.addresses().await {
             self.policy.set_controller(addresses);
@@ -298,6 +300,13 @@ impl Agent {
     ) -> Result<Self, AgentError> {
         let state = State::open(config.data)?;
         let identity = state.identity(config.name)?;
+        let credentials = Credentials::open(
+            &state,
+            &config.controller,
+            &identity.name,
+            config.enrol,
+            credentials::unix_now(),
+        )?;
         let (accepted, journal) = state.load()?;
         let start = (identity.boot, identity.generation);
         let spool = Spool::open(state.file(SPOOL), start, config.spool)?;
@@ -343,7 +352,6 @@ impl Agent {
         }));
         let traffic = make(policy.clone(), &clock);
         let (inbox, messages) = mpsc::unbounded_channel();
-        let credentials = Credentials::open(&state)?;
         let shared = Arc::new(Shared {
             controller: config.controller,
             credentials,
@@ -414,6 +422,7 @@ impl Agent {
             Box::pin(supervised),
             Box::pin(followed),
             Box::pin(control::keep(&shared, &links)),
+            Box::pin(credentials::keep(&shared, &links)),
             Box::pin(records::keep(&shared, &links)),
             Box::pin(records::keep_backlog(&shared, &links)),
         );

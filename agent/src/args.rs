@@ -12,10 +12,12 @@ use weir_engine::cpus::CpuList;
 use weir_engine::socket::raise_descriptor_limit;
 use weir_runtime::directory::{DirectoryError, create_private, default_data_dir};
 use weir_runtime::privilege::{CapabilitySet, Confined, Keep, PrivilegeError, confine};
+use weir_runtime::tls::Secret;
 use weir_runtime::{Endpoint, Shutdown, log};
 
 use crate::agent::{Agent, AgentConfig, AgentError, PolicyFile};
 use crate::alone::{self, args::Alone};
+use crate::credentials::{EnrolConfig, TokenSource};
 use crate::inventory;
 use crate::name::{Candidates, NameError};
 use crate::outbox::Limits;
@@ -73,6 +75,14 @@ pub struct AgentArgs {
     /// that capture packets on this host
     #[arg(long)]
     pub name_captures: bool,
+    /// Where the controller listens for agents that have no certificate yet:
+    /// tcp://host:port or gateway:port. The token of `weir token create` is read
+    /// from WEIR_TOKEN or --token-file
+    #[arg(long, env = "WEIR_ENROL", value_name = "ENDPOINT")]
+    pub enrol: Option<Endpoint>,
+    /// File of a token that nobody else can read; used while there is no certificate
+    #[arg(long, env = "WEIR_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// What to log: error, warn, info, debug or trace [env: WEIR_LOG]
     #[arg(long = "log", value_name = "LEVEL")]
     pub log: Option<String>,
@@ -105,6 +115,16 @@ pub enum ArgsError {
     /// The policy file cannot be followed.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
+    /// There is a token and no place for it.
+    #[error(
+        "a token is given and no place to use it: add --enrol ENDPOINT, what `weir serve --enrol` prints"
+    )]
+    NoEnrol,
+    /// A secret would go over it as it is.
+    #[error(
+        "--enrol {0}: enrolment needs TLS; name another address of the controller, or write tls:// for loopback"
+    )]
+    Enrol(Endpoint),
     /// There is no data directory.
     #[error(transparent)]
     Data(#[from] DirectoryError),
@@ -116,6 +136,7 @@ struct Environment {
     name: Option<String>,
     container: Option<String>,
     hostname: Option<String>,
+    token: Option<Secret>,
     labels: BTreeMap<String, String>,
 }
 
@@ -129,6 +150,10 @@ impl Environment {
             name: std::env::var("WEIR_NAME").ok(),
             container: std::env::var("CONTAINER_NAME").ok(),
             hostname: inventory::hostname(),
+            token: std::env::var("WEIR_TOKEN")
+                .ok()
+                .filter(|token| !token.is_empty())
+                .map(|token| Secret::new(token.into_bytes())),
             // The variable that names a file of labels is not itself a label.
             labels: labels.collect(),
         }
@@ -174,6 +199,7 @@ impl AgentArgs {
             cpus: self.cpus.clone(),
             spool: Limits::default(),
             policy: self.policy_file()?,
+            enrol: self.enrol_in(environment)?,
         })
     }
 
@@ -194,6 +220,23 @@ impl AgentArgs {
             writes: (!self.name_captures).then_some(&config.data),
         })?;
         Ok(confined)
+    }
+
+    /// Where and with what to enrol, if both are given.
+    fn enrol_in(&self, environment: &Environment) -> Result<Option<EnrolConfig>, ArgsError> {
+        let token = match (&self.token_file, &environment.token) {
+            (Some(path), _) => TokenSource::File(path.clone()),
+            (None, Some(text)) => TokenSource::Text(text.clone()),
+            (None, None) => return Ok(None),
+        };
+        match &self.enrol {
+            Some(endpoint) if endpoint.is_plain() => Err(ArgsError::Enrol(endpoint.clone())),
+            Some(endpoint) => Ok(Some(EnrolConfig {
+                endpoint: endpoint.clone(),
+                token,
+            })),
+            None => Err(ArgsError::NoEnrol),
+        }
     }
 
     fn policy_file(&self) -> Result<Option<PolicyFile>, PolicyFileError> {

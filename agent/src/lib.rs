@@ -31,3 +31,4 @@ pub mod traffic;
 pub use agent::{Agent, AgentConfig, AgentError};
 pub use alone::args::{Alone, GenerateArgs, Listen, ReceiveArgs};
 pub use args::{AgentArgs, ArgsError, run_command};
+pub use credentials::{CredentialsError, EnrolConfig, TokenSource};

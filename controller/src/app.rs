@@ -11,13 +11,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use weir_proto::agent::v1::agent_service_server::AgentServiceServer;
 use weir_proto::controller::v1::controller_service_server::ControllerServiceServer;
+use weir_proto::enrol::v1::enrol_service_server::EnrolServiceServer;
 use weir_runtime::endpoint::{CAMPAIGN_MESSAGE_BYTES, RECORDS_MESSAGE_BYTES};
 use weir_runtime::tls::ServerTls;
 use weir_runtime::{DataDir, Endpoint, HostClock, Shutdown, directory};
 
 use crate::audit::{Audit, Entry, Event, Who};
 use crate::authority::Authority;
-use crate::grpc::{AgentGateway, Info, OperatorGateway};
+use crate::grpc::{AgentGateway, ENROL_MESSAGE_BYTES, EnrolGateway, Info, OperatorGateway};
 use crate::ingest::Ingest;
 use crate::listener::{Listener, Role, Tls};
 use crate::registry::Registry;
@@ -39,6 +40,8 @@ pub struct Config {
     pub agents: Vec<Endpoint>,
     /// Where experimenters' tools connect; empty = `operators.sock` in the data directory.
     pub operators: Vec<Endpoint>,
+    /// Where agents get certificates for tokens; empty = nowhere.
+    pub enrol: Vec<Endpoint>,
 }
 
 /// The command line of `weir serve`.
@@ -54,6 +57,10 @@ pub struct ServeArgs {
     /// Where experimenters connect [default: unix:DIR/operators.sock]
     #[arg(long, value_name = "ENDPOINT", num_args = 1..)]
     pub operators: Vec<Endpoint>,
+    /// Where agents get their certificates for a token of weir token create:
+    /// tcp://host:port, or tls://host:port on loopback [default: nowhere]
+    #[arg(long, value_name = "ENDPOINT", num_args = 1..)]
+    pub enrol: Vec<Endpoint>,
 }
 
 /// Serves until SIGINT or SIGTERM; says on standard output where agents join.
@@ -65,11 +72,15 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         data: args.data,
         agents: args.agents,
         operators: args.operators,
+        enrol: args.enrol,
     };
     run(config, |app| {
         println!("data       {}", app.database().display());
         for endpoint in app.endpoints(Role::Operator) {
             println!("operators  {endpoint}");
+        }
+        for endpoint in app.endpoints(Role::Newcomer) {
+            println!("enrol      {endpoint}");
         }
         for endpoint in app.endpoints(Role::Agent) {
             println!("agents     {endpoint}");
@@ -136,6 +147,18 @@ impl App {
         for endpoint in &operators {
             listeners.push(listen(endpoint, Role::Operator, 0o600, &mutual).await?);
         }
+        let server = ServerTls::open_to_all(authority.controller_files())?;
+        let open = Tls {
+            server: Arc::new(server),
+            ..mutual
+        };
+        for endpoint in &config.enrol {
+            anyhow::ensure!(
+                !endpoint.is_plain(),
+                "--enrol {endpoint}: enrolment needs TLS; name another address of this machine, or write tls:// for loopback"
+            );
+            listeners.push(listen(endpoint, Role::Newcomer, 0o600, &open).await?);
+        }
         Ok(Self {
             store: Arc::new(store),
             listeners,
@@ -186,25 +209,21 @@ impl App {
                 .collect(),
         };
         let uploads = Uploads::default();
-        let agents = AgentGateway::new(
+        let newcomers = EnrolGateway::new(
             Arc::clone(&self.store),
+            Arc::clone(&self.authority),
+            self.audit.clone(),
+        );
+        let agents = AgentGateway::new(
             Arc::clone(&registry),
             runs.clone(),
             ingest,
             uploads.clone(),
-            self.audit.clone(),
+            newcomers.clone(),
             shutdown.clone(),
         );
-        let operators = OperatorGateway::new(
-            Arc::clone(&self.store),
-            registry,
-            uploads,
-            runs,
-            info,
-            Arc::clone(&self.authority),
-            self.audit.clone(),
-            shutdown.clone(),
-        );
+        let operators =
+            OperatorGateway::new(&newcomers, registry, uploads, runs, info, shutdown.clone());
         let started = Entry::new(Event::ControllerStarted, Who::controller());
         self.audit
             .tell(started.because(concat!("weir ", env!("CARGO_PKG_VERSION"))));
@@ -216,8 +235,8 @@ impl App {
             }
         });
         for listener in self.listeners {
-            let server =
-                serve_on(listener, &agents, &operators, self.audit.clone(), &shutdown).await?;
+            let services = (&agents, &operators, &newcomers);
+            let server = serve_on(listener, services, self.audit.clone(), &shutdown).await?;
             shutdown.spawn(server);
         }
         shutdown.requested().await;
@@ -277,8 +296,7 @@ fn make_parent(endpoint: &Endpoint) -> anyhow::Result<()> {
 /// the table of methods and roles what of it a peer may call.
 async fn serve_on(
     listener: Listener,
-    agents: &AgentGateway,
-    operators: &OperatorGateway,
+    (agents, operators, newcomers): (&AgentGateway, &OperatorGateway, &EnrolGateway),
     audit: Audit,
     shutdown: &Shutdown,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
@@ -289,6 +307,8 @@ async fn serve_on(
         AgentServiceServer::new(agents.clone()).max_decoding_message_size(RECORDS_MESSAGE_BYTES);
     let controller_service = ControllerServiceServer::new(operators.clone())
         .max_decoding_message_size(CAMPAIGN_MESSAGE_BYTES);
+    let enrol_service =
+        EnrolServiceServer::new(newcomers.clone()).max_decoding_message_size(ENROL_MESSAGE_BYTES);
     match role {
         Role::Agent => {
             health
@@ -310,6 +330,7 @@ async fn serve_on(
     let router = server::bounded(audit.clone())
         .add_optional_service((role == Role::Agent).then_some(agent_service))
         .add_optional_service((role == Role::Operator).then_some(controller_service))
+        .add_optional_service((role == Role::Newcomer).then_some(enrol_service))
         .add_service(health_service)
         .add_service(reflection);
     let incoming = listener.accept(audit, shutdown);

@@ -15,6 +15,7 @@ mod flow;
 mod records;
 mod run;
 mod sqlite;
+mod token;
 
 #[cfg(test)]
 mod conformance;
@@ -41,6 +42,7 @@ pub use records::{
 };
 pub use run::{CampaignText, NewRun, RunRef, RunRefError, RunRow, RunState, RunSummary};
 pub use sqlite::SqliteStore;
+pub use token::{CertificateRow, Enrolment, TokenRefusal, TokenRow};
 
 /// Who this controller is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +101,31 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StoreError::UnknownAgent`].
     fn next_snapshot_version(&self, name: &AgentName) -> Result<u64, StoreError>;
+
+    // ---- tokens and certificates ----
+
+    /// Keeps a new token.
+    ///
+    /// # Errors
+    /// There is one with this id.
+    fn create_token(&self, token: &TokenRow) -> Result<(), StoreError>;
+
+    /// Takes one use of a token and records the certificate that is given out
+    /// for it, in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Token`], or the serial number was given out before; neither
+    /// changes anything.
+    fn enrol(&self, enrolment: &Enrolment) -> Result<(), StoreError>;
+
+    /// Records a certificate that was renewed.
+    ///
+    /// # Errors
+    /// The serial number was given out before.
+    fn record_certificate(&self, certificate: &CertificateRow) -> Result<(), StoreError>;
+
+    /// Certificates of agents, in the order in which they were given out.
+    fn certificates(&self) -> Result<Vec<CertificateRow>, StoreError>;
 
     // ---- runs ----
 

@@ -49,6 +49,42 @@ pub mod controller {
     )]
     pub mod v1 {
         include!("gen/weir.controller.v1.rs");
+
+        impl std::fmt::Debug for CreateTokenResponse {
+            /// Without the token.
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct("CreateTokenResponse")
+                    .field("expires_unix_s", &self.expires_unix_s)
+                    .finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+/// What a host without a certificate speaks with the controller.
+pub mod enrol {
+    /// Package `weir.enrol.v1`.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        missing_debug_implementations,
+        clippy::all,
+        clippy::pedantic,
+        clippy::allow_attributes_without_reason,
+        reason = "generated"
+    )]
+    pub mod v1 {
+        include!("gen/weir.enrol.v1.rs");
+
+        impl std::fmt::Debug for EnrolRequest {
+            /// Without the secret.
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct("EnrolRequest")
+                    .field("token_id", &self.token_id)
+                    .field("name", &self.name)
+                    .finish_non_exhaustive()
+            }
+        }
     }
 }
 

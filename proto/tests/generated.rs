@@ -5,20 +5,22 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "weir/types/v1/observation.proto",
     "weir/types/v1/record.proto",
     "weir/types/v1/assignment.proto",
     "weir/types/v1/inventory.proto",
     "weir/agent/v1/agent.proto",
     "weir/controller/v1/controller.proto",
+    "weir/enrol/v1/enrol.proto",
     "weir/peer/v1/peer.proto",
 ];
 
-const OUTPUTS: [&str; 5] = [
+const OUTPUTS: [&str; 6] = [
     "weir.types.v1.rs",
     "weir.agent.v1.rs",
     "weir.controller.v1.rs",
+    "weir.enrol.v1.rs",
     "weir.peer.v1.rs",
     "weir.fds",
 ];
@@ -39,6 +41,11 @@ fn generate(into: &Path) {
         .build_transport(true)
         .codec_path("crate::codec::Bounded")
         .emit_rerun_if_changed(false)
+        // They hold secrets.
+        .skip_debug([
+            "weir.enrol.v1.EnrolRequest",
+            "weir.controller.v1.CreateTokenResponse",
+        ])
         .compile_fds(set)
         .expect("bindings written");
 }

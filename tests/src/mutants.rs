@@ -13,6 +13,7 @@ use weir_common::selector::Selector;
 use weir_proto::agent::v1 as agent;
 use weir_proto::controller::v1 as controller;
 use weir_proto::convert;
+use weir_proto::enrol::v1 as enrol;
 
 /// Depth of messages in messages.
 const DEPTH: u32 = 6;
@@ -321,6 +322,30 @@ const READERS: &[(&str, Reader)] = &[
     (
         ".weir.controller.v1.IssueCertificateResponse",
         decoded::<controller::IssueCertificateResponse>,
+    ),
+    (
+        ".weir.controller.v1.CreateTokenRequest",
+        decoded::<controller::CreateTokenRequest>,
+    ),
+    (
+        ".weir.controller.v1.CreateTokenResponse",
+        decoded::<controller::CreateTokenResponse>,
+    ),
+    (
+        ".weir.agent.v1.RenewRequest",
+        decoded::<agent::RenewRequest>,
+    ),
+    (
+        ".weir.agent.v1.RenewResponse",
+        decoded::<agent::RenewResponse>,
+    ),
+    (
+        ".weir.enrol.v1.EnrolRequest",
+        decoded::<enrol::EnrolRequest>,
+    ),
+    (
+        ".weir.enrol.v1.EnrolResponse",
+        decoded::<enrol::EnrolResponse>,
     ),
 ];
 

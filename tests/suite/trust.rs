@@ -3,6 +3,7 @@
 
 mod agent_file;
 mod audit;
+mod enrol;
 mod login;
 mod names;
 mod policy;

@@ -20,12 +20,13 @@ use weir_proto::agent::v1::agent_service_client::AgentServiceClient;
 use weir_proto::agent::v1::control_request::Message as Request;
 use weir_proto::agent::v1::control_response::Message as Response;
 use weir_proto::types::v1::Interface;
+use weir_runtime::Endpoint;
 use weir_runtime::endpoint::SNAPSHOT_MESSAGE_BYTES;
-use weir_runtime::{ConnectError, Endpoint};
 
 use super::backoff::Backoff;
 use super::upload;
 use crate::agent::{Session, Shared};
+use crate::credentials::EnrolError;
 use crate::inventory;
 use crate::supervisor::{Message, chain};
 
@@ -49,7 +50,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
     #[error(transparent)]
-    Connect(#[from] ConnectError),
+    Connect(#[from] EnrolError),
     /// The controller has ended it with a reason.
     #[error("{:?}: {}", .0.code(), .0.message())]
     Status(Status),
@@ -71,8 +72,10 @@ impl LinkError {
     /// Whether the controller has refused this agent, which trying again soon
     /// does not change: the one place that decides which codes are final.
     fn is_final(&self) -> bool {
-        let Self::Status(status) = self else {
-            return false;
+        let status = match self {
+            Self::Status(status) => status,
+            Self::Connect(error) => return error.is_final(),
+            _ => return false,
         };
         matches!(
             status.code(),
@@ -122,7 +125,7 @@ pub(crate) async fn keep_up<F: Future<Output = Result<(), LinkError>>>(
     }
 }
 
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     use ring::rand::{SecureRandom, SystemRandom};
     let mut bytes = [0; 8];
     // Without random numbers the waits lose their jitter, nothing else.

@@ -89,6 +89,13 @@ impl AgentService for Service {
     ) -> Result<Response<pb::UploadResponse>, Status> {
         Err(Status::unimplemented("no file is wanted here"))
     }
+
+    async fn renew(
+        &self,
+        _: Request<pb::RenewRequest>,
+    ) -> Result<Response<pb::RenewResponse>, Status> {
+        Err(Status::unimplemented("nobody has a certificate here"))
+    }
 }
 
 /// Serves on a unix socket.

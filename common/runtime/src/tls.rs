@@ -17,6 +17,7 @@ mod reload;
 mod request;
 mod secret;
 mod server;
+mod token;
 
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub use name::{CertName, CertNameError, CertRole, deployment, peer_name, serial}
 pub use request::certificate_request;
 pub use secret::Secret;
 pub use server::ServerTls;
+pub use token::{JoinToken, TOKEN_ID_BYTES, TOKEN_SECRET_BYTES, TokenError};
 
 /// The name in the controller's certificate.
 pub const SERVER_NAME: &str = "controller.weir";

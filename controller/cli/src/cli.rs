@@ -7,7 +7,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::command::campaign::{Purpose, described};
 use crate::command::{
     Common, agents, audit, block_on, check, completions, credentials, delete, demo, login, logs,
-    plan, records, run, runs, serve, show, stop, watch,
+    plan, records, run, runs, serve, show, stop, token, watch,
 };
 use crate::failure::Failure;
 
@@ -60,6 +60,8 @@ enum Command {
     Logs(logs::LogsArgs),
     /// Delete a run and its records
     Delete(delete::DeleteArgs),
+    /// Make tokens, with which agents at other hosts get their certificates
+    Token(token::TokenArgs),
     /// Make a certificate for a person at another machine
     Credentials(credentials::CredentialsArgs),
     /// Use the controller of another machine from now on
@@ -93,6 +95,7 @@ impl Cli {
             }
             Command::Demo(args) => demo::run(&args, &outer),
             Command::Credentials(args) => block_on(credentials::run(args, &outer)),
+            Command::Token(args) => block_on(token::run(args, &outer)),
             Command::Login(args) => block_on(login::login(args, &outer)),
             Command::Logout(args) => login::logout(args, &outer),
             Command::Audit(args) => audit::run(args, &outer),

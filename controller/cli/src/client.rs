@@ -175,6 +175,15 @@ impl Client {
         self.answer("make the credentials", answer)
     }
 
+    /// A token for agents.
+    pub(crate) async fn create_token(
+        &self,
+        request: api::CreateTokenRequest,
+    ) -> Result<api::CreateTokenResponse, Failure> {
+        let answer = self.service.clone().create_token(request).await;
+        self.answer("make the token", answer)
+    }
+
     /// Who the controller is and where its data lies.
     pub(crate) async fn info(&self) -> Result<api::GetInfoResponse, Failure> {
         let answer = self.service.clone().get_info(api::GetInfoRequest {}).await;

@@ -17,6 +17,7 @@ pub(crate) mod runs;
 pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod stop;
+pub(crate) mod token;
 pub(crate) mod watch;
 
 use std::future::Future;

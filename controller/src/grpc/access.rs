@@ -14,6 +14,7 @@ use crate::audit::{Audit, Entry, Event, Who};
 use crate::listener::{Arrival, Peer, Role};
 
 const AGENTS: &[Role] = &[Role::Agent];
+const NEWCOMERS: &[Role] = &[Role::Newcomer];
 const OPERATORS: &[Role] = &[Role::Operator];
 const READERS: &[Role] = &[Role::Operator, Role::Viewer];
 const ALL: &[Role] = &[Role::Agent, Role::Operator, Role::Viewer];
@@ -23,6 +24,12 @@ const RULES: &[(&str, &[Role])] = &[
     ("/weir.agent.v1.AgentService/Control", AGENTS),
     ("/weir.agent.v1.AgentService/Records", AGENTS),
     ("/weir.agent.v1.AgentService/Upload", AGENTS),
+    ("/weir.agent.v1.AgentService/Renew", AGENTS),
+    ("/weir.enrol.v1.EnrolService/Enrol", NEWCOMERS),
+    (
+        "/weir.controller.v1.ControllerService/CreateToken",
+        OPERATORS,
+    ),
     ("/weir.controller.v1.ControllerService/ListAgents", READERS),
     // It starts nothing, and a viewer may want to know what a file means.
     ("/weir.controller.v1.ControllerService/Plan", READERS),
@@ -59,6 +66,22 @@ const RULES: &[(&str, &[Role])] = &[
 pub(super) fn who<T>(request: &tonic::Request<T>) -> Who {
     let peer = request.extensions().get::<Peer>();
     peer.map(Who::from).unwrap_or_default()
+}
+
+/// Checks that a stream speaks for the name of its certificate, if it has one.
+///
+/// # Errors
+/// A status that names both.
+pub(super) fn vouched(who: &Who, name: &str) -> Result<(), Status> {
+    match &who.name {
+        Some(vouched) if vouched != name => {
+            let name: String = name.chars().take(80).collect();
+            Err(Status::permission_denied(format!(
+                "the certificate is of agent {vouched}, not {name}: start the agent with that --name, or enrol it again"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a peer may call a path.
@@ -231,18 +254,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let audit = Audit::open(directory.path()).unwrap();
         let access = Access::new(audit);
-        let writes = ["Run", "Stop", "Delete", "IssueCertificate"];
+        let writes = ["Run", "Stop", "Delete", "IssueCertificate", "CreateToken"];
         let mut refusals = 0;
         for path in served() {
             let method = path.rsplit('/').next().unwrap();
             let of_weir = path.starts_with("/weir.");
-            for role in [Role::Agent, Role::Operator, Role::Viewer] {
+            for role in [Role::Agent, Role::Operator, Role::Viewer, Role::Newcomer] {
                 let may = match role {
+                    Role::Newcomer => path.contains("EnrolService"),
                     _ if !of_weir => true,
                     Role::Agent => path.contains("AgentService"),
                     Role::Operator => path.contains("ControllerService"),
                     Role::Viewer => path.contains("ControllerService") && !writes.contains(&method),
-                    Role::Newcomer => false,
                 };
                 let expected = if may {
                     Code::Ok

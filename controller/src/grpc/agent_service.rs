@@ -7,19 +7,19 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use weir_proto::agent::v1::agent_service_server::AgentService;
 use weir_proto::agent::v1::{
-    ControlRequest, ControlResponse, RecordsRequest, RecordsResponse, UploadRequest, UploadResponse,
+    ControlRequest, ControlResponse, RecordsRequest, RecordsResponse, RenewRequest, RenewResponse,
+    UploadRequest, UploadResponse,
 };
 use weir_runtime::{HostClock, Shutdown};
 
 use super::access::who;
 use super::control::Control;
+use super::enrol::EnrolGateway;
 use super::records::Records;
 use super::upload::Upload;
-use crate::audit::Audit;
 use crate::ingest::Ingest;
 use crate::registry::Registry;
 use crate::run::Runs;
-use crate::store::Store;
 use crate::uploads::Uploads;
 
 /// Messages towards one agent that wait for its connection.
@@ -31,22 +31,23 @@ pub struct AgentGateway {
     control: Control,
     records: Records,
     upload: Upload,
+    enrol: EnrolGateway,
     shutdown: Shutdown,
 }
 
 impl AgentGateway {
     /// A gateway to these parts.
     pub fn new(
-        store: Arc<dyn Store>,
         registry: Arc<Registry>,
         runs: Runs,
         ingest: Ingest,
         uploads: Uploads,
-        audit: Audit,
+        enrol: EnrolGateway,
         shutdown: Shutdown,
     ) -> Self {
+        let audit = enrol.audit.clone();
         let control = Control {
-            store,
+            store: Arc::clone(&enrol.store),
             registry: Arc::clone(&registry),
             runs: runs.clone(),
             audit: audit.clone(),
@@ -59,6 +60,7 @@ impl AgentGateway {
         Self {
             control,
             upload,
+            enrol,
             records: Records {
                 ingest,
                 registry,
@@ -111,11 +113,18 @@ impl AgentService for AgentGateway {
         &self,
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
-        let token = self.shutdown.token();
+        let (who, token) = (who(&request), self.shutdown.token());
         tokio::select! {
-            served = self.upload.serve(request.into_inner()) => served?,
+            served = self.upload.serve(&who, request.into_inner()) => served?,
             () = token.cancelled() => return Err(Status::unavailable("the controller ends")),
         }
         Ok(Response::new(UploadResponse {}))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<RenewRequest>,
+    ) -> Result<Response<RenewResponse>, Status> {
+        self.enrol.renew(request).await
     }
 }

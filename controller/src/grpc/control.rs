@@ -19,6 +19,7 @@ use weir_proto::agent::v1::{
 use weir_proto::convert::{self, clip, limits};
 use weir_runtime::HostClock;
 
+use super::access::vouched;
 use super::hello;
 use super::status::{of_convert, of_store, refusal, unreadable};
 use crate::audit::{Audit, Entry, Event, Who};
@@ -86,7 +87,7 @@ impl Control {
         inbound: &mut Streaming<ControlRequest>,
         outbound: &Outbound,
     ) -> Result<(), Status> {
-        let (hello, row) = self.introduce(inbound, outbound).await?;
+        let (hello, row) = self.introduce(who, inbound, outbound).await?;
         let boot = row.boot;
         let name = row.name.clone();
         *who = who.clone().named(&name);
@@ -125,6 +126,7 @@ impl Control {
     /// Challenge, Hello, registration.
     async fn introduce(
         &self,
+        who: &Who,
         inbound: &mut Streaming<ControlRequest>,
         outbound: &Outbound,
     ) -> Result<(pb::Hello, AgentRow), Status> {
@@ -145,6 +147,7 @@ impl Control {
                 "hello: must be the first message",
             ));
         };
+        vouched(who, &hello.name)?;
         let checked = hello::check(&hello, &nonce, self.clock.unix_ns())?;
         let row = self
             .store(move |store| store.register_agent(&checked))

@@ -18,6 +18,7 @@ use weir_runtime::{HostClock, Shutdown};
 
 use super::access::who;
 use super::artifacts::Parts;
+use super::enrol::{EnrolGateway, draw};
 use super::issue::issue;
 use super::status::{of_run, of_store};
 use crate::audit::{Audit, Entry, Event};
@@ -61,23 +62,21 @@ pub struct OperatorGateway {
 impl OperatorGateway {
     /// A gateway to these parts.
     pub fn new(
-        store: Arc<dyn Store>,
+        certificates: &EnrolGateway,
         registry: Arc<Registry>,
         uploads: Uploads,
         runs: Runs,
         info: Info,
-        authority: Arc<Authority>,
-        audit: Audit,
         shutdown: Shutdown,
     ) -> Self {
         Self {
-            store,
+            store: Arc::clone(&certificates.store),
             registry,
             uploads,
             runs,
             info,
-            authority,
-            audit,
+            authority: Arc::clone(&certificates.authority),
+            audit: certificates.audit.clone(),
             clock: HostClock::from_host(),
             shutdown,
         }
@@ -392,6 +391,28 @@ impl ControllerService for OperatorGateway {
             Err(_) => entry.to(format!("{} {}", request.role, request.name)),
         };
         self.told(entry, issued.map(|(_, answer)| answer))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<pb::CreateTokenRequest>,
+    ) -> Result<Response<pb::CreateTokenResponse>, Status> {
+        let who = who(&request);
+        let request = request.into_inner();
+        let now = Duration::from_nanos(self.clock.unix_ns().unsigned_abs());
+        let entry = Entry::new(Event::TokenCreated, who).by("ControllerService/CreateToken");
+        let (entry, answer) = match draw(&self.authority, &request, now) {
+            Ok((row, answer)) => {
+                let entry = entry.to(format!("token {}", row.id)).because(format!(
+                    "uses {}, life {} s, names {:?}",
+                    row.uses_left, request.ttl_s, row.name_pattern
+                ));
+                let kept = self.store(move |store| store.create_token(&row)).await;
+                (entry, kept.map(|()| answer))
+            }
+            Err(status) => (entry, Err(status)),
+        };
+        self.told(entry, answer)
     }
 
     async fn get_info(

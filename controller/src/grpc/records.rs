@@ -12,6 +12,7 @@ use weir_proto::agent::v1::{
 };
 use weir_proto::convert::ConvertError;
 
+use super::access::vouched;
 use super::status::{of_convert, of_store, refusal, unreadable};
 use crate::audit::{Audit, Event, Who};
 use crate::ingest::{Ingest, Pending};
@@ -80,6 +81,7 @@ impl Records {
                 "records: open must be the first message",
             ));
         };
+        vouched(who, &open.name)?;
         let sender = self.open(&open)?;
         *who = who.clone().named(&sender.name);
         let acked_seq = self

@@ -27,6 +27,7 @@ pub(super) fn of_store(error: &StoreError) -> Status {
     match error {
         StoreError::NoSuchRun { .. } => Status::not_found(text),
         StoreError::NameTaken { .. } | StoreError::StaleBoot { .. } => Status::already_exists(text),
+        StoreError::Token(_) => Status::permission_denied(text),
         StoreError::Entry { .. } => Status::invalid_argument(text),
         StoreError::Refused { .. } | StoreError::Expected { .. } => {
             Status::failed_precondition(text)

@@ -8,6 +8,8 @@ use weir_common::id::AgentName;
 use weir_proto::agent::v1::{self as pb, UploadRequest, upload_request};
 use weir_proto::convert::{clip, limits};
 
+use super::access::vouched;
+use crate::audit::Who;
 use crate::registry::Registry;
 use crate::uploads::Uploads;
 
@@ -25,12 +27,17 @@ pub(super) struct Upload {
 
 impl Upload {
     /// Serves one stream to its end, or until nobody takes its parts.
-    pub(super) async fn serve(&self, mut inbound: Streaming<UploadRequest>) -> Result<(), Status> {
+    pub(super) async fn serve(
+        &self,
+        who: &Who,
+        mut inbound: Streaming<UploadRequest>,
+    ) -> Result<(), Status> {
         let Some(upload_request::Message::Open(open)) = next(&mut inbound).await? else {
             return Err(Status::failed_precondition(
                 "upload: open must be the first message",
             ));
         };
+        vouched(who, &open.name)?;
         let name = self.check(&open)?;
         let parts = self.uploads.begin(open.ticket, &name).ok_or_else(|| {
             Status::failed_precondition("open.ticket: nobody waits for it any more")

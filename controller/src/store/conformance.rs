@@ -2,6 +2,7 @@
 //! Each check gets a store of its own, empty.
 
 mod records;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -17,6 +18,10 @@ use self::records::{
     batches_follow_the_watermark, gaps_come_back, late_rows_are_found_after_closing,
     manifests_come_back, observations_come_back, queries_choose_and_stop,
     rows_come_back_whole_and_in_order,
+};
+use self::tokens::{
+    a_use_and_its_certificate_are_one, parallel_uses_are_counted, refused_tokens_say_why,
+    tokens_are_used_up,
 };
 use super::samples::{
     batch, boot, entries, full_row, hello, kernel_row, link_row, manifest, name, new_run, observed,
@@ -71,6 +76,13 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ),
     ("a deleted run leaves nothing", a_deleted_run_leaves_nothing),
     ("queries choose and stop", queries_choose_and_stop),
+    ("tokens are used up", tokens_are_used_up),
+    (
+        "a use and its certificate are one",
+        a_use_and_its_certificate_are_one,
+    ),
+    ("refused tokens say why", refused_tokens_say_why),
+    ("parallel uses are counted", parallel_uses_are_counted),
 ];
 
 fn start(unix_ns: i64) -> StartAt {

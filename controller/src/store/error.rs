@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use weir_common::id::{AgentName, BootId, RunId};
 
+use super::TokenRefusal;
+
 /// What kind of failure the storage had, as far as it decides what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -132,6 +134,9 @@ pub enum StoreError {
         /// Its generation.
         known_generation: u64,
     },
+    /// A token is refused.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
     /// No agent of that name has registered.
     #[error("no agent {0} has registered")]
     UnknownAgent(AgentName),

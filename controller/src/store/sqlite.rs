@@ -17,6 +17,7 @@ mod runs;
 mod scan;
 mod side;
 mod sweep;
+mod tokens;
 mod writer;
 
 #[cfg(test)]
@@ -39,8 +40,9 @@ use self::sweep::Sweep;
 use self::writer::{Db, Job, Task, Writer};
 use super::{
     AgentHello, AgentLinkRow, AgentRow, AppendDone, ArtifactRow, AssignmentRow, AssignmentState,
-    Batch, FlowRow, Identity, ManifestRow, NewRun, ObservedRow, PhaseRow, RecordQuery, RowCount,
-    RunPlan, RunRef, RunRow, RunState, RunSummary, SessionRow, Store, StoreError, StoredRecord,
+    Batch, CertificateRow, Enrolment, FlowRow, Identity, ManifestRow, NewRun, ObservedRow,
+    PhaseRow, RecordQuery, RowCount, RunPlan, RunRef, RunRow, RunState, RunSummary, SessionRow,
+    Store, StoreError, StoredRecord, TokenRow,
 };
 
 /// Idle read connections kept.
@@ -213,6 +215,27 @@ impl Store for SqliteStore {
     fn next_snapshot_version(&self, name: &AgentName) -> Result<u64, StoreError> {
         let name = name.clone();
         self.write(move |db| agents::next_snapshot_version(&db.conn, &name))
+    }
+
+    fn create_token(&self, token: &TokenRow) -> Result<(), StoreError> {
+        let token = token.clone();
+        self.write(move |db| tokens::create(&db.conn, &token).map_err(storage("keeping a token")))
+    }
+
+    fn enrol(&self, enrolment: &Enrolment) -> Result<(), StoreError> {
+        let enrolment = enrolment.clone();
+        self.write(move |db| tokens::enrol(&db.conn, &enrolment))
+    }
+
+    fn record_certificate(&self, certificate: &CertificateRow) -> Result<(), StoreError> {
+        let certificate = certificate.clone();
+        self.write(move |db| {
+            tokens::record(&db.conn, &certificate).map_err(storage("recording a certificate"))
+        })
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateRow>, StoreError> {
+        self.query("reading the certificates", tokens::certificates)
     }
 
     fn create_run(&self, new: &NewRun) -> Result<RunId, StoreError> {

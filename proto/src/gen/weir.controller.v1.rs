@@ -477,6 +477,30 @@ pub struct IssueCertificateResponse {
     #[prost(uint64, tag = "4")]
     pub not_after_unix_s: u64,
 }
+/// What a token is good for.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateTokenRequest {
+    /// How many certificates, from 1 to 10,000.
+    #[prost(uint32, tag = "1")]
+    pub uses: u32,
+    /// For how long, s, at most 30 days.
+    #[prost(uint64, tag = "2")]
+    pub ttl_s: u64,
+    /// Names of agents that it is good for, with * and ?; empty = any.
+    #[prost(string, tag = "3")]
+    pub name_pattern: ::prost::alloc::string::String,
+}
+/// A token.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct CreateTokenResponse {
+    /// v1, the SHA-256 of the authority's key, the id, the secret: with dots between them.
+    #[prost(string, tag = "1")]
+    pub token: ::prost::alloc::string::String,
+    /// Last instant of its life, s since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub expires_unix_s: u64,
+}
 /// Generated client implementations.
 pub mod controller_service_client {
     #![allow(
@@ -912,6 +936,37 @@ pub mod controller_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Makes a token with which hosts get certificates. The answer alone holds its
+        /// secret; the controller keeps a hash of it.
+        pub async fn create_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Bounded::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.controller.v1.ControllerService/CreateToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "weir.controller.v1.ControllerService",
+                        "CreateToken",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1027,6 +1082,15 @@ pub mod controller_service_server {
             request: tonic::Request<super::IssueCertificateRequest>,
         ) -> std::result::Result<
             tonic::Response<super::IssueCertificateResponse>,
+            tonic::Status,
+        >;
+        /// Makes a token with which hosts get certificates. The answer alone holds its
+        /// secret; the controller keeps a hash of it.
+        async fn create_token(
+            &self,
+            request: tonic::Request<super::CreateTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateTokenResponse>,
             tonic::Status,
         >;
     }
@@ -1680,6 +1744,52 @@ pub mod controller_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = IssueCertificateSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.controller.v1.ControllerService/CreateToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateTokenSvc<T: ControllerService>(pub Arc<T>);
+                    impl<
+                        T: ControllerService,
+                    > tonic::server::UnaryService<super::CreateTokenRequest>
+                    for CreateTokenSvc<T> {
+                        type Response = super::CreateTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControllerService>::create_token(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateTokenSvc(inner);
                         let codec = crate::codec::Bounded::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,6 +1,7 @@
 //! The dialling end.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -77,6 +78,7 @@ impl PinnedClient {
         let verifier = Arc::new(PinVerifier {
             pin,
             authority: Mutex::new(None),
+            refused: AtomicBool::new(false),
         });
         let config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&version::TLS13])
@@ -95,6 +97,11 @@ impl PinnedClient {
         Arc::clone(&self.config)
     }
 
+    /// Whether a peer was refused for having another authority.
+    pub fn has_refused(&self) -> bool {
+        self.verifier.refused.load(Ordering::Relaxed)
+    }
+
     /// The authority's certificate, once a handshake has shown it.
     pub fn authority(&self) -> Option<CertificateDer<'static>> {
         let found = &self.verifier.authority;
@@ -108,6 +115,7 @@ impl PinnedClient {
 struct PinVerifier {
     pin: [u8; 32],
     authority: Mutex<Option<CertificateDer<'static>>>,
+    refused: AtomicBool,
 }
 
 /// Why a peer is not the controller that a token speaks of.
@@ -131,6 +139,7 @@ impl ServerCertVerifier for PinVerifier {
             .iter()
             .find(|certificate| spki_sha256(certificate).is_ok_and(|spki| spki == self.pin))
             .ok_or_else(|| {
+                self.refused.store(true, Ordering::Relaxed);
                 let why: Arc<dyn std::error::Error + Send + Sync> = Arc::new(OtherAuthority);
                 Error::InvalidCertificate(CertificateError::Other(OtherError(why)))
             })?;

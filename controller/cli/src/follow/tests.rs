@@ -190,6 +190,13 @@ impl ControllerService for Fake {
         Err(Status::unimplemented("not asked here"))
     }
 
+    async fn create_token(
+        &self,
+        _: Request<api::CreateTokenRequest>,
+    ) -> Answer<api::CreateTokenResponse> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
     async fn issue_certificate(
         &self,
         _: Request<api::IssueCertificateRequest>,

@@ -19,6 +19,22 @@ CREATE TABLE agents (
     snapshot_version    INTEGER NOT NULL DEFAULT 0 -- of the desired state drawn last
 ) STRICT;
 
+-- Tokens that hosts enrol with. Their secrets are not here.
+CREATE TABLE tokens (
+    id              TEXT PRIMARY KEY, -- 16 hexadecimal digits
+    secret_sha256   BLOB NOT NULL,
+    uses_left       INTEGER NOT NULL,
+    expires_unix_s  INTEGER NOT NULL, -- last instant of its life
+    name_pattern    TEXT NOT NULL     -- with * and ?; empty = any name
+) STRICT;
+
+-- Certificates that agents were given.
+CREATE TABLE certificates (
+    serial              TEXT PRIMARY KEY, -- hexadecimal
+    name                TEXT NOT NULL,    -- of the agent
+    not_after_unix_s    INTEGER NOT NULL  -- last instant of its life
+) STRICT;
+
 CREATE TABLE runs (
     run                 INTEGER PRIMARY KEY AUTOINCREMENT, -- 7 is printed r-0007; never used again
     campaign            TEXT NOT NULL,

@@ -1,0 +1,116 @@
+//! Tokens: what uses them up, and what does not.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::super::samples::name;
+use super::super::{CertificateRow, Enrolment, Store, StoreError, TokenRefusal, TokenRow};
+
+const NOW: u64 = 1_800_000_000;
+
+fn token(uses_left: u32) -> TokenRow {
+    TokenRow {
+        id: "0011223344556677".to_owned(),
+        secret_sha256: [7; 32],
+        uses_left,
+        expires_unix_s: NOW + 600,
+        name_pattern: String::new(),
+    }
+}
+
+fn enrolment(serial: u32) -> Enrolment {
+    Enrolment {
+        token: token(1).id,
+        secret_sha256: [7; 32],
+        now_unix_s: NOW,
+        certificate: CertificateRow {
+            serial: format!("{serial:x}"),
+            name: name("a1"),
+            not_after_unix_s: NOW + 86_400,
+        },
+    }
+}
+
+fn refusal(store: &dyn Store, enrolment: &Enrolment) -> TokenRefusal {
+    match store.enrol(enrolment) {
+        Err(StoreError::Token(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// N uses are N certificates, and what is refused is neither.
+pub(super) fn tokens_are_used_up(store: &dyn Store) {
+    store.create_token(&token(2)).unwrap();
+    assert!(store.create_token(&token(9)).is_err(), "ids are drawn once");
+    store.enrol(&enrolment(1)).unwrap();
+    store.enrol(&enrolment(2)).unwrap();
+    assert_eq!(refusal(store, &enrolment(3)), TokenRefusal::Used);
+    let kept = store.certificates().unwrap();
+    assert_eq!(
+        kept,
+        [enrolment(1).certificate, enrolment(2).certificate],
+        "in the order in which they were given out"
+    );
+    let renewed = enrolment(4).certificate;
+    store.record_certificate(&renewed).unwrap();
+    assert_eq!(store.certificates().unwrap().last(), Some(&renewed));
+}
+
+/// A certificate that cannot be recorded is not given out, and its use is not gone.
+pub(super) fn a_use_and_its_certificate_are_one(store: &dyn Store) {
+    store.create_token(&token(2)).unwrap();
+    store.enrol(&enrolment(1)).unwrap();
+    assert!(store.enrol(&enrolment(1)).is_err(), "the serial is taken");
+    store.enrol(&enrolment(2)).unwrap();
+    assert_eq!(refusal(store, &enrolment(3)), TokenRefusal::Used);
+}
+
+pub(super) fn refused_tokens_say_why(store: &dyn Store) {
+    let mut narrow = token(1);
+    narrow.name_pattern = "b*".to_owned();
+    store.create_token(&narrow).unwrap();
+    let mut unknown = enrolment(1);
+    unknown.token = "ffff".to_owned();
+    assert_eq!(refusal(store, &unknown), TokenRefusal::Unknown);
+    let mut guessed = enrolment(1);
+    guessed.secret_sha256[31] ^= 1;
+    guessed.now_unix_s += 10_000;
+    assert_eq!(refusal(store, &guessed), TokenRefusal::Unknown);
+    let mut late = enrolment(1);
+    late.now_unix_s = narrow.expires_unix_s + 180;
+    let expired = refusal(store, &late);
+    assert_eq!(expired, TokenRefusal::Expired { ago_s: 180 });
+    assert_eq!(
+        expired.to_string(),
+        "token expired 3 min ago: make one with weir token create"
+    );
+    let other = refusal(store, &enrolment(1)).to_string();
+    assert!(other.contains("b*") && other.contains("a1"), "{other}");
+    assert!(store.certificates().unwrap().is_empty());
+    let mut fits = enrolment(1);
+    fits.certificate.name = name("b1");
+    // The last instant still counts.
+    fits.now_unix_s = narrow.expires_unix_s;
+    store.enrol(&fits).unwrap();
+}
+
+pub(super) fn parallel_uses_are_counted(store: &dyn Store) {
+    const USES: u32 = 7;
+    store.create_token(&token(USES)).unwrap();
+    let taken = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for serial in 0..20 {
+            let taken = &taken;
+            scope.spawn(move || match store.enrol(&enrolment(serial)) {
+                Ok(()) => {
+                    taken.fetch_add(1, Ordering::SeqCst);
+                }
+                Err(error) => assert!(
+                    matches!(error, StoreError::Token(TokenRefusal::Used)),
+                    "{error}"
+                ),
+            });
+        }
+    });
+    assert_eq!(taken.into_inner(), USES);
+    assert_eq!(store.certificates().unwrap().len(), USES as usize);
+}

@@ -1,0 +1,109 @@
+//! Tokens and certificates in SQLite.
+
+use ring::digest::{SHA256, digest};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use weir_common::selector::Glob;
+
+use super::column::{count, int, read, small, storage};
+use crate::store::{CertificateRow, Enrolment, StoreError, TokenRefusal, TokenRow};
+
+/// See [`crate::store::Store::create_token`].
+pub(super) fn create(db: &Connection, token: &TokenRow) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT INTO tokens (id, secret_sha256, uses_left, expires_unix_s, name_pattern)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            token.id,
+            token.secret_sha256,
+            token.uses_left,
+            int(token.expires_unix_s),
+            token.name_pattern,
+        ],
+    )
+    .map(|_| ())
+}
+
+/// See [`crate::store::Store::enrol`].
+pub(super) fn enrol(db: &Connection, enrolment: &Enrolment) -> Result<(), StoreError> {
+    let failed = storage("taking a token");
+    let token = one(db, &enrolment.token).map_err(&failed)?;
+    let token = token.ok_or(TokenRefusal::Unknown)?;
+    check(&token, enrolment)?;
+    db.execute(
+        "UPDATE tokens SET uses_left = uses_left - 1 WHERE id = ?1",
+        [&token.id],
+    )
+    .map_err(&failed)?;
+    record(db, &enrolment.certificate).map_err(&failed)
+}
+
+/// The secret first: without it nothing is told of a token.
+fn check(token: &TokenRow, enrolment: &Enrolment) -> Result<(), TokenRefusal> {
+    if !is_same(&token.secret_sha256, &enrolment.secret_sha256) {
+        return Err(TokenRefusal::Unknown);
+    }
+    let late_s = enrolment.now_unix_s.saturating_sub(token.expires_unix_s);
+    if late_s > 0 {
+        return Err(TokenRefusal::Expired { ago_s: late_s });
+    }
+    if token.uses_left == 0 {
+        return Err(TokenRefusal::Used);
+    }
+    let name = &enrolment.certificate.name;
+    let pattern = &token.name_pattern;
+    let fits = Glob::new(pattern).is_some_and(|glob| glob.matches(name.as_str()));
+    if !pattern.is_empty() && !fits {
+        return Err(TokenRefusal::Name {
+            pattern: pattern.clone(),
+            name: name.clone(),
+        });
+    }
+    Ok(())
+}
+
+/// Compares hashes of both, so that the time it takes tells nothing of either.
+fn is_same(known: &[u8; 32], shown: &[u8; 32]) -> bool {
+    digest(&SHA256, known).as_ref() == digest(&SHA256, shown).as_ref()
+}
+
+/// See [`crate::store::Store::record_certificate`].
+pub(super) fn record(db: &Connection, certificate: &CertificateRow) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT INTO certificates (serial, name, not_after_unix_s) VALUES (?1, ?2, ?3)",
+        params![
+            certificate.serial,
+            certificate.name.as_str(),
+            int(certificate.not_after_unix_s),
+        ],
+    )
+    .map(|_| ())
+}
+
+/// See [`crate::store::Store::certificates`].
+pub(super) fn certificates(db: &Connection) -> rusqlite::Result<Vec<CertificateRow>> {
+    db.prepare_cached("SELECT * FROM certificates ORDER BY rowid")?
+        .query_map([], certificate)?
+        .collect()
+}
+
+fn certificate(row: &Row<'_>) -> rusqlite::Result<CertificateRow> {
+    Ok(CertificateRow {
+        serial: row.get("serial")?,
+        name: read(row, "name", |text: String| text.parse())?,
+        not_after_unix_s: count(row, "not_after_unix_s")?,
+    })
+}
+
+fn one(db: &Connection, id: &str) -> rusqlite::Result<Option<TokenRow>> {
+    db.prepare_cached("SELECT * FROM tokens WHERE id = ?1")?
+        .query_row([id], |row| {
+            Ok(TokenRow {
+                id: row.get("id")?,
+                secret_sha256: row.get("secret_sha256")?,
+                uses_left: small(row, "uses_left")?,
+                expires_unix_s: count(row, "expires_unix_s")?,
+                name_pattern: row.get("name_pattern")?,
+            })
+        })
+        .optional()
+}
