@@ -332,6 +332,30 @@ const READERS: &[(&str, Reader)] = &[
         decoded::<controller::CreateTokenResponse>,
     ),
     (
+        ".weir.agent.v1.UploadRequest",
+        decoded::<agent::UploadRequest>,
+    ),
+    (
+        ".weir.agent.v1.UploadResponse",
+        decoded::<agent::UploadResponse>,
+    ),
+    (
+        ".weir.controller.v1.ListArtifactsRequest",
+        decoded::<controller::ListArtifactsRequest>,
+    ),
+    (
+        ".weir.controller.v1.ListArtifactsResponse",
+        decoded::<controller::ListArtifactsResponse>,
+    ),
+    (
+        ".weir.controller.v1.FetchArtifactRequest",
+        decoded::<controller::FetchArtifactRequest>,
+    ),
+    (
+        ".weir.controller.v1.FetchArtifactResponse",
+        decoded::<controller::FetchArtifactResponse>,
+    ),
+    (
         ".weir.agent.v1.RenewRequest",
         decoded::<agent::RenewRequest>,
     ),
