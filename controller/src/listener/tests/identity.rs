@@ -301,12 +301,8 @@ fn every_other_certificate_is_refused_before_any_service() {
         let _client = gate.knock(deployment.client(Some(last))).await.unwrap();
         assert_eq!(gate.next().await.name.unwrap().as_str(), "last");
         let log = deployment.log();
-        for reason in [
-            "CertificateRequired",
-            "Expired",
-            "role operator",
-            "deployment other",
-        ] {
+        // A peer has a purse: later refusals are counted, not written one by one.
+        for reason in ["no certificates", "UnknownIssuer", "expired"] {
             assert!(log.contains(reason), "{reason}: {log}");
         }
     });
