@@ -17,7 +17,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -40,6 +40,8 @@ use gate::{Gate, Place};
 const CONNECTIONS: usize = 4_096;
 /// Pause after accept() failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Least time between two lines that say so.
+const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// What a connection may do; set by the listener it came to, over TLS within
 /// what its certificate says.
@@ -346,7 +348,7 @@ impl Door {
     async fn accept_all(self) {
         // Dropped with the door, which ends those that are not done.
         let mut handshakes = JoinSet::new();
-        let mut is_failing = false;
+        let mut told: Option<Instant> = None;
         loop {
             // No more than the gate lets wait.
             while handshakes.try_join_next().is_some() {}
@@ -365,16 +367,15 @@ impl Door {
                     continue;
                 }
                 Err(error) => {
-                    // Told once: a lack of descriptors lasts.
-                    if !is_failing {
+                    // Told seldom: a lack of descriptors lasts, and comes and goes.
+                    if told.is_none_or(|told| told.elapsed() >= ACCEPT_TOLD_EVERY) {
                         tracing::warn!(%error, "accept failed: connections wait until it works again");
+                        told = Some(Instant::now());
                     }
-                    is_failing = true;
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            is_failing = false;
             let Some(place) = self.gate.enter(accepted.who(self.role)) else {
                 continue;
             };
