@@ -17,6 +17,7 @@ mod coalesce;
 mod crc;
 mod disk;
 mod frame;
+mod marks;
 mod queue;
 mod recover;
 mod spool;

@@ -90,6 +90,18 @@ impl Ingest {
             .unwrap_or(Err(StoreError::Stopped))
     }
 
+    /// An agent has records of the runs up to this one: no run gets such a number any
+    /// more. `true` when one might have, since the database is older than that run.
+    ///
+    /// # Errors
+    /// Those of [`Store::skip_runs`].
+    pub async fn skip_runs(&self, last: RunId) -> Result<bool, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || inner.store.skip_runs(last))
+            .await
+            .unwrap_or(Err(StoreError::Stopped))
+    }
+
     /// Queues a batch, as soon as there is room. Batches of one stream must be
     /// submitted one after the other; they are stored in that order.
     ///
@@ -172,7 +184,7 @@ impl Inner {
                 if appended.dropped > 0 {
                     tracing::warn!(
                         entries = appended.dropped,
-                        "entries of deleted runs were dropped"
+                        "entries of runs that are no more were dropped"
                     );
                 }
                 let mut runs = self.live();

@@ -133,6 +133,15 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// numbers are never used again, not even those of deleted runs.
     fn create_run(&self, new: &NewRun) -> Result<RunId, StoreError>;
 
+    /// Gives no number up to this one any more: an agent has records of that run. `true`
+    /// when some were still to be given, which tells that the database was put back to an
+    /// older state. Entries of runs with those numbers are then dropped like those of
+    /// deleted runs.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] for a number more than 10,000 beyond the last.
+    fn skip_runs(&self, last: RunId) -> Result<bool, StoreError>;
+
     /// Gives a run its plan: phases, flows, assignments and the plan document.
     /// Replaces an earlier one.
     ///

@@ -223,6 +223,7 @@ impl Pretender {
     /// What opens a records stream.
     pub fn records_open(&self, session_epoch: u64) -> pb::RecordsOpen {
         pb::RecordsOpen {
+            last_run: 0,
             name: self.name.clone(),
             boot_id: self.boot.to_vec(),
             session_epoch,

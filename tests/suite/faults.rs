@@ -2,6 +2,7 @@
 //! lost, none is counted twice, and the result says what is missing.
 
 mod agent;
+mod backup;
 mod beside;
 mod catalogue;
 mod controller;

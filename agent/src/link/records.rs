@@ -125,6 +125,7 @@ impl<'a> Pump<'a> {
             name: shared.identity.name.to_string(),
             boot_id: sequence.boot().0.to_vec(),
             session_epoch: epoch,
+            last_run: sequence.last_run().map_or(0, |run| run.0),
         };
         let open = pb::RecordsRequest {
             message: Some(Request::Open(open)),
@@ -137,6 +138,16 @@ impl<'a> Pump<'a> {
             return Err(LinkError::Protocol("a nack before any batch".to_owned()));
         };
         known(&sequence, ack.acked_seq)?;
+        let (boot, acked) = (sequence.boot(), sequence.acked());
+        if ack.acked_seq < acked {
+            tracing::error!(
+                %boot,
+                stored = ack.acked_seq,
+                acknowledged = acked,
+                "the controller's database is older than what it acknowledged: what is still on disk is sent again, the rest is a gap"
+            );
+            sequence.rewind(ack.acked_seq);
+        }
         shared.acknowledged(&sequence, ack.acked_seq);
         let window = Window::new(ack.acked_seq, ack.credit);
         let due = sequence.ready();

@@ -63,7 +63,7 @@ struct Held {
 /// Invariants: `acked <= last` and `written <= last`; memory holds the entries
 /// from `last + 1 - entries.len()` to `last`, all that are above `written` and
 /// not acknowledged among them; every entry above `acked` is in memory, in a
-/// segment, or lost with a part of one.
+/// segment, lost with a part of one, or not above `delivered`.
 pub(super) struct Queue {
     limits: Limits,
     entries: VecDeque<Held>,
@@ -72,6 +72,8 @@ pub(super) struct Queue {
     last: u64,
     written: u64,
     acked: u64,
+    /// The highest sequence that was ever acknowledged: up to it segments may be gone.
+    delivered: u64,
     segments: VecDeque<Segment>,
     /// Whether the last segment takes no more.
     sealed: bool,
@@ -99,6 +101,7 @@ impl Queue {
             last: last.max(acked),
             written: last.max(acked),
             acked,
+            delivered: acked,
             segments: segments.into(),
             sealed: true,
             chain: 0,
@@ -125,11 +128,28 @@ impl Queue {
     /// acknowledged before changes nothing.
     pub(super) fn ack(&mut self, seq: u64) {
         self.acked = self.acked.max(seq.min(self.last));
+        self.delivered = self.delivered.max(self.acked);
         while self.first_held() <= self.acked {
             if !self.drop_first() {
                 break;
             }
         }
+    }
+
+    /// The controller stands before what it has acknowledged: its database is an older
+    /// one. What is still in a segment can be sent again, the rest is
+    /// [`forgotten`](Self::forgotten).
+    pub(super) fn rewind(&mut self, seq: u64) {
+        self.acked = self.acked.min(seq);
+    }
+
+    /// The last of the entries from `seq` on that were delivered and are gone; `None`
+    /// when that one is there.
+    pub(super) fn forgotten(&self, seq: u64) -> Option<u64> {
+        let next = self
+            .segment(seq)
+            .map_or(self.first_held(), |segment| segment.first);
+        (seq <= self.delivered && seq < next).then(|| self.delivered.min(next - 1))
     }
 
     /// The last sequence given.
@@ -294,7 +314,8 @@ impl Queue {
         self.sealed |= self.segments.is_empty();
     }
 
-    fn first_held(&self) -> u64 {
+    /// The first sequence in memory.
+    pub(super) fn first_held(&self) -> u64 {
         self.last + 1 - self.entries.len() as u64
     }
 

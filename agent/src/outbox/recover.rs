@@ -37,6 +37,8 @@ pub(super) struct Found {
     pub(super) lost: u64,
     /// The run of the last entry that can be read.
     pub(super) run: Option<RunId>,
+    /// The highest run of those.
+    pub(super) last_run: Option<RunId>,
     /// The intervals that were under way when the process ended.
     pub(super) under_way: Vec<Gap>,
 }
@@ -113,6 +115,7 @@ impl Recovery {
             return;
         };
         self.found.run = run(&entry).or(self.found.run);
+        self.found.last_run = self.found.run.max(self.found.last_run);
         match entry.item {
             Some(Item::Record(row)) => {
                 let end_ns = row.start_ns.saturating_add(row.length_ns);
@@ -230,20 +233,24 @@ impl Taken {
         let Some(run) = run else {
             return;
         };
-        let gap = pb::Gap::from(&Gap {
-            run,
-            flow: None,
-            from_ns: None,
-            to_ns: None,
-            cause: GapCause::Damaged,
-        });
+        let gap = missing(run, GapCause::Damaged);
         while self.next < end {
-            let item = Some(Item::Gap(gap));
-            if !self.put(pb::Entry { item }, gap.encoded_len()) {
+            if !self.put(gap.clone(), gap.encoded_len()) {
                 return;
             }
         }
     }
+}
+
+/// What stands for a record of which only the run is known.
+pub(super) fn missing(run: RunId, cause: GapCause) -> pb::Entry {
+    pb::Entry::from(&Entry::Gap(Box::new(Gap {
+        run,
+        flow: None,
+        from_ns: None,
+        to_ns: None,
+        cause,
+    })))
 }
 
 fn decode(bytes: &[u8]) -> Option<pb::Entry> {

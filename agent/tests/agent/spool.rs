@@ -223,3 +223,61 @@ async fn a_full_spool_merges_intervals_and_then_stops_the_run() {
     assert_eq!(packets, u64::from(made));
     assert_eq!(closed.rows, rows);
 }
+
+/// The controller acknowledged, and then an older state of its database was put back:
+/// what the agent still has on disk comes again, for the rest there is a gap each, and
+/// what is measured next follows.
+#[tokio::test]
+async fn an_older_database_gets_what_is_left_and_gaps_for_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("a");
+    let mut controller = FakeController::start(directory.path());
+    let limits = Limits {
+        segment_bytes: 1 << 10,
+        ..Limits::default()
+    };
+    let (agent, _control, _) = running(&mut controller, "fake", &data, (RUN, limits)).await;
+    let mut records = controller.records(0, 4096).await;
+    for ten in 0..10 {
+        let before = bytes(&data);
+        agent.traffic.records(RUN, ten * 10..ten * 10 + 10);
+        // Each ten in a frame of their own, so that there are several segments.
+        while bytes(&data) == before {
+            std::thread::yield_now();
+        }
+    }
+    records.items(1, 100).await;
+    let before = bytes(&data);
+    records.ack(100, 4096).await;
+    // Segments that are delivered go, but for the last.
+    while bytes(&data) >= before {
+        tokio::task::yield_now().await;
+    }
+    drop(records);
+
+    let mut records = controller.records(40, 4096).await;
+    assert_eq!(records.open.last_run, RUN.0);
+    let items = records.items(41, 60).await;
+    let gone = items
+        .iter()
+        .take_while(|item| {
+            matches!(item, Item::Gap(gap) if gap.run == RUN.0 && gap.cause() == types::gap::Cause::Forgotten)
+        })
+        .count();
+    assert!((1..60).contains(&gone), "{gone} of {items:?}");
+    for (k, item) in (40..).zip(&items).skip(gone) {
+        assert!(
+            matches!(item, Item::Record(row) if row.k == k),
+            "{k}: {item:?}"
+        );
+    }
+    // And on.
+    records.ack(100, 4096).await;
+    agent.traffic.records(RUN, 100..103);
+    let items = records.items(101, 3).await;
+    assert!(
+        matches!(&items[2], Item::Record(row) if row.k == 102),
+        "{items:?}"
+    );
+    agent.kill().await;
+}

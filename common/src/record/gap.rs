@@ -13,6 +13,9 @@ pub enum GapCause {
     Damaged,
     /// The agent's process ended before it had made the record.
     Ended,
+    /// It was stored, and the controller's database was then put back to an older
+    /// state; the agent no longer has it.
+    Forgotten,
 }
 
 impl GapCause {
@@ -21,14 +24,15 @@ impl GapCause {
         match self {
             Self::Damaged => "damaged on the agent's disk",
             Self::Ended => "the agent ended within this interval",
+            Self::Forgotten => "stored once, and lost when an older database was put back",
         }
     }
 }
 
 /// Stands in the record sequence for one record that is missing.
 ///
-/// Invariant: with [`GapCause::Damaged`] the sequence number is that of the
-/// record; with [`GapCause::Ended`] the record never had one.
+/// Invariant: with [`GapCause::Damaged`] and [`GapCause::Forgotten`] the sequence
+/// number is that of the record; with [`GapCause::Ended`] the record never had one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// The run, by the records beside it.

@@ -36,6 +36,8 @@ pub enum Event {
     Session,
     /// An agent's records stream was refused.
     Records,
+    /// An agent knows more than the database: an older one was put back.
+    OldDatabase,
     /// A name was asked for with another key than the one that owns it.
     NameKey,
     /// A run was started, or refused.
@@ -67,6 +69,7 @@ impl Event {
             Self::Call => "call",
             Self::Session => "session",
             Self::Records => "records",
+            Self::OldDatabase => "old-database",
             Self::NameKey => "name-key",
             Self::RunStarted => "run-started",
             Self::RunStopped => "run-stopped",

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
-use weir_common::id::{AgentName, BootId};
-use weir_common::record::Entry;
+use weir_common::id::{AgentName, BootId, RunId};
+use weir_common::record::Entry as RecordEntry;
 use weir_proto::agent::v1::{
     self as pb, RecordsRequest, RecordsResponse, records_request, records_response,
 };
@@ -14,7 +14,7 @@ use weir_proto::convert::ConvertError;
 
 use super::access::vouched;
 use super::status::{of_convert, of_store, refusal, unreadable};
-use crate::audit::{Audit, Event, Who};
+use crate::audit::{Audit, Entry, Event, Who};
 use crate::ingest::{Ingest, Pending};
 use crate::registry::Registry;
 use crate::run::Runs;
@@ -84,6 +84,7 @@ impl Records {
         vouched(who, &open.name)?;
         let sender = self.open(&open)?;
         *who = who.clone().named(&sender.name);
+        self.look_back(who, RunId(open.last_run)).await?;
         let acked_seq = self
             .ingest
             .watermark(&sender.name, sender.boot)
@@ -107,6 +108,24 @@ impl Records {
                 return Ok(());
             }
         }
+    }
+
+    /// Notes that the agent has records of runs that this database does not know: it was
+    /// put back. Their numbers are not given again, so that those records are nobody's.
+    async fn look_back(&self, who: &Who, last_run: RunId) -> Result<(), Status> {
+        let skipped = self.ingest.skip_runs(last_run).await;
+        if skipped.map_err(|error| of_store(&error))? {
+            let reason = format!("it has records of {last_run}, which this database does not know");
+            tracing::error!(
+                agent = who.name.as_deref(),
+                reason,
+                "the database is an older one"
+            );
+            let entry = Entry::new(Event::OldDatabase, who.clone());
+            self.audit
+                .tell(entry.by("AgentService/Records").because(reason));
+        }
+        Ok(())
     }
 
     fn open(&self, open: &pb::RecordsOpen) -> Result<Sender, Status> {
@@ -147,7 +166,7 @@ fn decode(sender: &Sender, batch: pb::Batch) -> Result<Batch, Status> {
         .iter()
         .enumerate()
         .map(|(i, entry)| {
-            Entry::try_from(entry).map_err(|error: ConvertError| {
+            RecordEntry::try_from(entry).map_err(|error: ConvertError| {
                 of_convert(&error.within(format!("batch.entries[{i}]")))
             })
         })

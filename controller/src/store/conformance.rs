@@ -16,8 +16,8 @@ use weir_common::record::{Artifact, End, Entry, Gap, GapCause, Record};
 use self::records::{
     agents_speak_for_their_own_ends, artifacts_come_back, bad_entries_are_refused_by_field,
     batches_follow_the_watermark, gaps_come_back, late_rows_are_found_after_closing,
-    manifests_come_back, observations_come_back, queries_choose_and_stop,
-    rows_come_back_whole_and_in_order,
+    manifests_come_back, numbers_of_runs_are_skipped_once, observations_come_back,
+    queries_choose_and_stop, rows_come_back_whole_and_in_order,
 };
 use self::tokens::{
     a_use_and_its_certificate_are_one, parallel_uses_are_counted, refused_tokens_say_why,
@@ -60,6 +60,10 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("manifests come back", manifests_come_back),
     ("observations come back", observations_come_back),
     ("gaps come back", gaps_come_back),
+    (
+        "numbers of runs are skipped once",
+        numbers_of_runs_are_skipped_once,
+    ),
     ("artifacts come back", artifacts_come_back),
     ("batches follow the watermark", batches_follow_the_watermark),
     (

@@ -243,6 +243,14 @@ impl Store for SqliteStore {
         self.write(move |db| runs::create(db, &new))
     }
 
+    fn skip_runs(&self, last: RunId) -> Result<bool, StoreError> {
+        let given = self.query("reading the last run", runs::last_given)?;
+        if last.0 <= given {
+            return Ok(false);
+        }
+        self.write(move |db| runs::skip(&db.conn, last))
+    }
+
     fn set_plan(&self, run: RunId, plan: &RunPlan) -> Result<(), StoreError> {
         let plan = plan.clone();
         self.write(move |db| parts::set_plan(db, run, &plan))

@@ -253,6 +253,7 @@ impl TryFrom<&pb::Gap> for Gap {
             cause: match message.cause() {
                 pb::gap::Cause::Damaged => GapCause::Damaged,
                 pb::gap::Cause::Ended => GapCause::Ended,
+                pb::gap::Cause::Forgotten => GapCause::Forgotten,
                 pb::gap::Cause::Unspecified => {
                     let value = message.cause;
                     return Err(ConvertError::new(
@@ -279,6 +280,7 @@ impl From<&Gap> for pb::Gap {
             cause: match value.cause {
                 GapCause::Damaged => pb::gap::Cause::Damaged,
                 GapCause::Ended => pb::gap::Cause::Ended,
+                GapCause::Forgotten => pb::gap::Cause::Forgotten,
             }
             .into(),
         }

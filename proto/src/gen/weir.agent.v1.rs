@@ -348,6 +348,10 @@ pub struct RecordsOpen {
     /// Epoch of the agent's control session.
     #[prost(uint64, tag = "3")]
     pub session_epoch: u64,
+    /// Highest number of a run among the records of this boot; 0 = none. A controller
+    /// that has not given that number yet has had its database put back.
+    #[prost(uint32, tag = "4")]
+    pub last_run: u32,
 }
 /// At most 256 consecutive entries.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -744,6 +744,9 @@ pub mod gap {
         Damaged = 1,
         /// The agent's process ended before it had made the record.
         Ended = 2,
+        /// The record of this sequence number was stored, and the controller's
+        /// database was then put back to an older state: the agent no longer has it.
+        Forgotten = 3,
     }
     impl Cause {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -755,6 +758,7 @@ pub mod gap {
                 Self::Unspecified => "CAUSE_UNSPECIFIED",
                 Self::Damaged => "CAUSE_DAMAGED",
                 Self::Ended => "CAUSE_ENDED",
+                Self::Forgotten => "CAUSE_FORGOTTEN",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -763,6 +767,7 @@ pub mod gap {
                 "CAUSE_UNSPECIFIED" => Some(Self::Unspecified),
                 "CAUSE_DAMAGED" => Some(Self::Damaged),
                 "CAUSE_ENDED" => Some(Self::Ended),
+                "CAUSE_FORGOTTEN" => Some(Self::Forgotten),
                 _ => None,
             }
         }

@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prost::Message;
 use tokio::sync::Notify;
 use weir_common::id::{BootId, RunId};
-use weir_common::record::{Entry, Gap};
+use weir_common::record::{Entry, Gap, GapCause};
 use weir_proto::types::v1 as pb;
 
 use super::{Common, Work, locked};
 use crate::outbox::coalesce::Coalescer;
 use crate::outbox::disk::Disk;
+use crate::outbox::marks::Marks;
 use crate::outbox::queue::Queue;
-use crate::outbox::recover::{Loaded, Recovery};
+use crate::outbox::recover::{Loaded, Recovery, missing};
 use crate::outbox::{BatchLimit, Entries};
 
 /// Entries of one boot for one controller, numbered from 1.
@@ -23,8 +24,6 @@ pub(crate) struct Sequence {
     boot: BootId,
     /// Whether it is this boot's, and still grows.
     pub(super) live: bool,
-    /// A run that was seen in it, for records of which nothing else is known.
-    run: Option<RunId>,
     pub(super) common: Arc<Common>,
     pub(super) core: Mutex<Core>,
     pub(super) disk: Mutex<Box<dyn Disk>>,
@@ -39,6 +38,8 @@ pub(crate) struct Sequence {
 pub(super) struct Core {
     pub(super) queue: Queue,
     coalescer: Coalescer,
+    /// Whose entries they are, for those of which nothing else is known.
+    marks: Marks,
     /// Whether a failure was told.
     said: bool,
     /// Whether a sync has failed: what was written before it may not be on disk, and no
@@ -56,7 +57,8 @@ impl Core {
                 closed.warnings.push("spool-degraded".to_owned());
             }
             let bytes = pb::Entry::from(&entry).encode_to_vec();
-            self.queue.append(bytes, manifest);
+            let seq = self.queue.append(bytes, manifest);
+            self.marks.put(seq, entry.run());
         }
     }
 }
@@ -72,11 +74,11 @@ impl Sequence {
             controller,
             boot,
             live: true,
-            run: None,
             common: Arc::clone(common),
             core: Mutex::new(Core {
                 queue,
                 coalescer: Coalescer::default(),
+                marks: Marks::default(),
                 said: false,
                 unsynced: false,
             }),
@@ -122,28 +124,33 @@ impl Sequence {
             disk.clear()?;
             return Ok(None);
         }
-        if found.run.is_none() {
+        let (Some(run), Some(last_run)) = (found.run, found.last_run) else {
             tracing::error!(
                 %boot,
                 "nothing of these records can be read, not even whose they are: they stay on disk"
             );
             return Ok(None);
-        }
+        };
         let bytes = found.segments.iter().map(|segment| segment.bytes).sum();
         common.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
         let queue = Queue::found(common.limits, acked, found.last, found.segments);
         let mut sequence = Self::new(common, (controller, boot), queue, disk);
-        (sequence.live, sequence.run) = (false, found.run);
+        sequence.live = false;
+        sequence.core_mut().marks = Marks::found(run, last_run);
         sequence.tell(found.under_way);
         Ok(Some(sequence))
     }
 
     /// Adds what is known to be missing.
     fn tell(&mut self, gaps: Vec<Gap>) {
-        let core = self.core.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let core = self.core_mut();
         for gap in gaps {
             core.append(Entry::Gap(Box::new(gap)), false);
         }
+    }
+
+    fn core_mut(&mut self) -> &mut Core {
+        self.core.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The boot whose entries these are.
@@ -193,6 +200,17 @@ impl Sequence {
         }
     }
 
+    /// The controller stands before what it has acknowledged: its database is an older
+    /// one. What the disk still has is offered again; a gap stands for the rest.
+    pub(crate) fn rewind(&self, seq: u64) {
+        locked(&self.core).queue.rewind(seq);
+    }
+
+    /// The highest run of the entries so far.
+    pub(crate) fn last_run(&self) -> Option<RunId> {
+        locked(&self.core).marks.last_run()
+    }
+
     /// Entries from `seq` on, if memory has them; the first of them is `seq`.
     pub(crate) fn in_memory(&self, seq: u64, most: BatchLimit) -> Option<Entries> {
         let mut taken = Entries::new();
@@ -214,8 +232,22 @@ impl Sequence {
     /// Entries from `seq` on, from disk: at least one unless nothing tells to
     /// which run it belongs. Blocks.
     pub(crate) fn on_disk(&self, seq: u64, most: BatchLimit) -> Entries {
-        let Some(segment) = locked(&self.core).queue.segment(seq) else {
-            return Entries::new();
+        let (segment, run, most) = {
+            let core = locked(&self.core);
+            let run_of = |seq| core.marks.run_of(seq);
+            if let Some(last) = core.queue.forgotten(seq) {
+                let gap = |seq| Some(missing(run_of(seq)?, GapCause::Forgotten));
+                return (seq..=last).map_while(gap).take(most.entries).collect();
+            }
+            let Some(segment) = core.queue.segment(seq) else {
+                return Entries::new();
+            };
+            // What is in memory is never lost with a file.
+            let before = core.queue.first_held().saturating_sub(seq);
+            let entries = most
+                .entries
+                .min(usize::try_from(before).unwrap_or(usize::MAX));
+            (segment, run_of(seq), BatchLimit { entries, ..most })
         };
         let mut loaded = locked(&self.loaded);
         if !loaded.as_ref().is_some_and(|loaded| loaded.is(segment)) {
@@ -225,9 +257,7 @@ impl Sequence {
             });
             *loaded = Some(Loaded::new(segment, bytes));
         }
-        let entries = loaded
-            .as_ref()
-            .map(|loaded| loaded.entries(seq, most, self.run));
+        let entries = loaded.as_ref().map(|loaded| loaded.entries(seq, most, run));
         entries.unwrap_or_default()
     }
 

@@ -140,6 +140,28 @@ pub(super) fn observations_come_back(store: &dyn Store) {
         .unwrap();
 }
 
+/// An agent knows a run that the store does not: an older database was put back.
+pub(super) fn numbers_of_runs_are_skipped_once(store: &dyn Store) {
+    assert!(!store.skip_runs(RunId(0)).unwrap());
+    let run = planned(store, 1);
+    assert!(!store.skip_runs(run).unwrap());
+    let unknown = RunId(run.0 + 3);
+    let sent = batch(boot(1), 1, entries([row(unknown, 1, End::Tx, 0)]));
+    let refused = store.append_wait(sent.clone());
+    assert!(
+        matches!(refused, Err(StoreError::Entry { .. })),
+        "{refused:?}"
+    );
+    assert!(store.skip_runs(unknown).unwrap());
+    assert!(!store.skip_runs(unknown).unwrap());
+    // Its records are nobody's, and hold nothing up.
+    let appended = store.append_wait(sent).unwrap();
+    assert_eq!((appended.acked_seq, appended.dropped), (1, 1));
+    assert_eq!(planned(store, 1).0, unknown.0 + 1);
+    let far = store.skip_runs(RunId(u32::MAX));
+    assert!(matches!(far, Err(StoreError::Refused { .. })), "{far:?}");
+}
+
 /// What an agent could not deliver: ranges of sequence numbers in one piece.
 pub(super) fn gaps_come_back(store: &dyn Store) {
     let run = planned(store, 1);

@@ -10,6 +10,7 @@ use super::artifact::put_artifact;
 use super::column::{int, opt, storage};
 use super::gap::put_gap;
 use super::observation::{put_kernel, put_link, put_observed};
+use super::runs;
 use super::side::{put_delay, put_manifest, put_more, put_tcp};
 use super::writer::Db;
 use crate::store::check::check_entry;
@@ -232,14 +233,7 @@ fn find_run(db: &Connection, run: RunId) -> rusqlite::Result<Option<KnownRun>> {
         })
         .optional()?;
     let Some(state) = state else {
-        let given: Option<i64> = db
-            .query_row(
-                "SELECT seq FROM sqlite_sequence WHERE name = 'runs'",
-                [],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let was = i64::from(run.0) >= 1 && given.is_some_and(|last| i64::from(run.0) <= last);
+        let was = (1..=runs::last_given(db)?).contains(&run.0);
         return Ok(was.then_some(KnownRun::Gone));
     };
     if state == RunState::Deleting.as_str() {

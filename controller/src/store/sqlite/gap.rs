@@ -16,7 +16,7 @@ pub(super) fn put_gap(
     gap: &Gap,
 ) -> rusqlite::Result<()> {
     let (boot, why) = (boot.to_string(), gap.cause.as_str());
-    let seq = (gap.cause == GapCause::Damaged).then(|| int(seq));
+    let seq = (gap.cause != GapCause::Ended).then(|| int(seq));
     if let (Some(seq), None) = (seq, flow) {
         let longer = db
             .prepare_cached(

@@ -38,6 +38,41 @@ pub(super) fn create(db: &mut Db, new: &NewRun) -> Result<RunId, StoreError> {
     ))
 }
 
+/// Numbers that may be skipped at once: no agent alone can use them up.
+const SKIP: u32 = 10_000;
+
+/// The last number given, to a run that may be no more.
+pub(super) fn last_given(db: &Connection) -> rusqlite::Result<u32> {
+    let given: Option<i64> = db
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(given.map_or(0, |given| u32::try_from(given).unwrap_or(u32::MAX)))
+}
+
+/// See [`crate::store::Store::skip_runs`].
+pub(super) fn skip(db: &Connection, last: RunId) -> Result<bool, StoreError> {
+    const OPERATION: &str = "skipping numbers of runs";
+    let given = last_given(db).map_err(storage(OPERATION))?;
+    if last.0 <= given {
+        return Ok(false);
+    }
+    if last.0 - given > SKIP {
+        return Err(StoreError::Refused {
+            operation: OPERATION,
+            run: last,
+            state: format!("more than {SKIP} beyond {given}, the last run there was"),
+        });
+    }
+    db.execute("DELETE FROM sqlite_sequence WHERE name = 'runs'", [])
+        .and_then(|_| {
+            let put = "INSERT INTO sqlite_sequence (name, seq) VALUES ('runs', ?1)";
+            db.execute(put, [last.0])
+        })
+        .map_err(storage(OPERATION))?;
+    Ok(true)
+}
+
 /// A run's state, or that there is no such run.
 pub(super) fn state(db: &Connection, run: RunId) -> Result<RunState, StoreError> {
     db.prepare_cached("SELECT state FROM runs WHERE run = ?1")

@@ -659,7 +659,11 @@ prop_compose! {
         run in 1u32..,
         flow in of((1u32.., an_end())),
         (from_ns, to_ns) in (of(counted()), of(counted())),
-        cause in prop_oneof![Just(GapCause::Damaged), Just(GapCause::Ended)],
+        cause in prop_oneof![
+            Just(GapCause::Damaged),
+            Just(GapCause::Ended),
+            Just(GapCause::Forgotten)
+        ],
     ) -> Gap {
         Gap {
             run: RunId(run),
