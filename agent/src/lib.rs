@@ -24,6 +24,7 @@ mod observe;
 pub mod outbox;
 pub mod policy;
 mod runs;
+pub mod simulation;
 mod state;
 mod supervisor;
 pub mod traffic;

@@ -26,8 +26,9 @@ mod tests;
 
 use weir_proto::types::v1 as pb;
 
+pub use disk::{Disk, Found, Ground};
 pub use spool::SpoolError;
-pub(crate) use spool::{Sequence, Spool};
+pub(crate) use spool::{Reserve, Sequence, Spool, Work, Writer};
 
 /// How much an agent keeps for its controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,4 +11,5 @@ mod house;
 mod input;
 mod scale;
 mod services;
+mod simulation;
 mod trust;

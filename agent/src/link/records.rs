@@ -1,10 +1,10 @@
 //! The records streams: entries of a sequence up, acknowledgements down, each
 //! on a connection of its own.
 
+pub(crate) mod course;
 mod window;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -19,19 +19,10 @@ use weir_runtime::endpoint::RECORDS_MESSAGE_BYTES;
 
 use super::control::{LinkError, keep_up, step};
 use crate::agent::{Session, Shared};
-use crate::outbox::{BatchLimit, Sequence};
+use crate::outbox::Sequence;
 use crate::supervisor::Message;
-use window::Window;
+use course::Course;
 
-/// Largest batch; entries are small, so that a batch stays far below what a
-/// message may hold.
-const BATCH: BatchLimit = BatchLimit {
-    entries: 256,
-    bytes: 64 * 1024,
-};
-/// How long an entry waits for others to share its batch: h2 gives up on peers
-/// that send many small frames.
-const GATHER: Duration = Duration::from_millis(200);
 /// Batches between this task and the connection.
 const QUEUE: usize = 4;
 
@@ -99,14 +90,9 @@ async fn session(shared: &Shared, end: &CancellationToken) -> Option<Session> {
 /// An open stream.
 struct Pump<'a> {
     shared: &'a Shared,
-    sequence: Arc<Sequence>,
     uplink: mpsc::Sender<pb::RecordsRequest>,
     responses: Streaming<pb::RecordsResponse>,
-    window: Window,
-    /// Entries up to here go now; later ones gather first.
-    due: u64,
-    /// When those that gather become due.
-    gathered_at: Option<Instant>,
+    course: Course,
 }
 
 impl<'a> Pump<'a> {
@@ -134,38 +120,20 @@ impl<'a> Pump<'a> {
         let call = client.records(ReceiverStream::new(requests));
         let mut responses = step("the call", call).await?.into_inner();
         let first = step("the records' begin", responses.message()).await?;
-        let Response::Ack(ack) = message(first)? else {
-            return Err(LinkError::Protocol("a nack before any batch".to_owned()));
-        };
-        known(&sequence, ack.acked_seq)?;
-        let (boot, acked) = (sequence.boot(), sequence.acked());
-        if ack.acked_seq < acked {
-            tracing::error!(
-                %boot,
-                stored = ack.acked_seq,
-                acknowledged = acked,
-                "the controller's database is older than what it acknowledged: what is still on disk is sent again, the rest is a gap"
-            );
-            sequence.rewind(ack.acked_seq);
-        }
-        shared.acknowledged(&sequence, ack.acked_seq);
-        let window = Window::new(ack.acked_seq, ack.credit);
-        let due = sequence.ready();
+        let course = Course::begin(sequence, &message(first)?)?;
+        shared.outbox_shrank.notify_one();
         Ok(Self {
             shared,
-            sequence,
             uplink,
             responses,
-            window,
-            due,
-            gathered_at: None,
+            course,
         })
     }
 
     /// Sends and listens until the stream breaks, or all that an earlier boot
     /// left is delivered.
     async fn run(&mut self) -> Result<(), LinkError> {
-        while !(self.sequence.is_old() && self.sequence.is_empty()) {
+        while !self.course.is_over() {
             self.turn().await?;
         }
         Ok(())
@@ -173,100 +141,39 @@ impl<'a> Pump<'a> {
 
     /// One batch, one answer, or one wait.
     async fn turn(&mut self) -> Result<(), LinkError> {
-        let last = self.sequence.ready();
-        let waiting = (last + 1).saturating_sub(self.window.next());
-        if waiting >= BATCH.entries as u64 {
-            self.due = last;
-        }
-        if self.window.next() > self.due && waiting > 0 {
-            self.gathered_at
-                .get_or_insert_with(|| Instant::now() + GATHER);
-        } else {
-            self.gathered_at = None;
-        }
-        let room = self.window.room(self.due);
+        let step = self.course.step(Instant::now());
+        let sequence = Arc::clone(self.course.sequence());
         let uplink = self.uplink.clone();
         tokio::select! {
-            permit = uplink.reserve(), if room > 0 => {
+            permit = uplink.reserve(), if step.room > 0 => {
                 let permit = permit.map_err(|_| LinkError::Closed)?;
-                let batch = self.batch(room).await?;
+                let batch = self.batch(step.room).await?;
                 permit.send(pb::RecordsRequest { message: Some(Request::Batch(batch)) });
             }
-            response = self.responses.message() => self.answered(message(response?)?)?,
-            () = self.sequence.grew.notified() => {}
-            () = gather(self.gathered_at) => self.due = last,
+            response = self.responses.message() => {
+                self.course.answered(&message(response?)?)?;
+                self.shared.outbox_shrank.notify_one();
+            }
+            () = sequence.grew.notified() => {}
+            // The next step finds that it is time.
+            () = gather(step.wake) => {}
         }
         Ok(())
     }
 
     async fn batch(&mut self, room: usize) -> Result<pb::Batch, LinkError> {
-        let next = self.window.next();
-        let limit = BatchLimit {
-            entries: BATCH.entries.min(room),
-            ..BATCH
-        };
-        let acked = self.sequence.acked();
-        if next <= acked {
-            return Err(gone(next, acked + 1));
-        }
-        let entries = if let Some(entries) = self.sequence.in_memory(next, limit) {
+        let (next, limit) = self.course.next(room)?;
+        let sequence = self.course.sequence();
+        let entries = if let Some(entries) = sequence.in_memory(next, limit) {
             entries
         } else {
-            let sequence = Arc::clone(&self.sequence);
+            let sequence = Arc::clone(sequence);
             let read = move || sequence.on_disk(next, limit);
             let read = tokio::task::spawn_blocking(read).await;
             read.expect("reading neither panics nor is aborted")
         };
-        if entries.is_empty() {
-            return Err(LinkError::Protocol(format!(
-                "record {next} is neither in memory nor on disk"
-            )));
-        }
-        self.window.sent(entries.len());
-        Ok(pb::Batch {
-            first_seq: next,
-            entries,
-        })
+        self.course.batch(entries)
     }
-
-    fn answered(&mut self, response: Response) -> Result<(), LinkError> {
-        match response {
-            Response::Ack(ack) => {
-                known(&self.sequence, ack.acked_seq)?;
-                self.shared.acknowledged(&self.sequence, ack.acked_seq);
-                self.window.acked(ack.acked_seq, ack.credit);
-            }
-            Response::Nack(nack) => {
-                let (expected, next) = (nack.expected_seq, self.window.next());
-                tracing::debug!(expected, next, "going back");
-                let acked = self.sequence.acked();
-                if expected <= acked || expected > next {
-                    return Err(gone(expected, acked + 1));
-                }
-                self.window.go_back(expected);
-                self.due = self.due.max(next - 1);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A controller may know no more than was ever sent. Of an earlier boot it
-/// may: a loss of power takes what was sent and not synced yet.
-fn known(sequence: &Sequence, acked_seq: u64) -> Result<(), LinkError> {
-    let last = sequence.last();
-    if acked_seq <= last || sequence.is_old() {
-        return Ok(());
-    }
-    Err(LinkError::Protocol(format!(
-        "acked_seq: {acked_seq} is beyond {last}, the last there is"
-    )))
-}
-
-fn gone(expected: u64, first: u64) -> LinkError {
-    LinkError::Protocol(format!(
-        "records from {expected} on are expected, but those before {first} were acknowledged and are gone"
-    ))
 }
 
 async fn gather(until: Option<Instant>) {

@@ -3,18 +3,20 @@
 //! `spool/CONTROLLER/GENERATION-BOOT/` holds `SEQUENCE.seg`, named by the first
 //! entry, and `acked`: the sequence up to which all is delivered.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use weir_common::id::BootId;
 use weir_runtime::directory::{create_private, write_atomic};
 
 const ACKED: &str = "acked";
 const SUFFIX: &str = ".seg";
 
 /// Where the segments of one sequence are.
-pub(super) trait Disk: Send {
+pub trait Disk: Send {
     /// Writes at the end of a segment, which is `at`; what is behind it is
     /// from a failed write and goes. Makes the segment.
     fn write(&mut self, segment: u64, at: u64, bytes: &[u8]) -> io::Result<()>;
@@ -44,7 +46,87 @@ pub(super) trait Disk: Send {
     fn acked(&self) -> io::Result<Option<u64>>;
 }
 
-/// A directory.
+/// What an earlier boot left.
+pub struct Found {
+    /// The controller it is for.
+    pub controller: String,
+    /// The boot.
+    pub boot: BootId,
+    /// Its files.
+    pub disk: Box<dyn Disk>,
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Found")
+            .field("controller", &self.controller)
+            .field("boot", &self.boot)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the files of all sequences are.
+pub trait Ground: Send + Sync {
+    /// What earlier boots left, of each controller the oldest first.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn found(&self) -> io::Result<Vec<Found>>;
+
+    /// The files of a controller under a name, `GENERATION-BOOT`; none yet.
+    fn make(&self, controller: &str, name: &str) -> Box<dyn Disk>;
+}
+
+/// A directory with one for each controller.
+#[derive(Debug)]
+pub(super) struct Directory(pub(super) PathBuf);
+
+impl Ground for Directory {
+    fn found(&self) -> io::Result<Vec<Found>> {
+        let mut found = Vec::new();
+        for (controller, path) in directories(&self.0)? {
+            for (name, path) in directories(&path)? {
+                let boot = name.split_once('-').and_then(|(_, boot)| boot.parse().ok());
+                let Some(boot) = boot else { continue };
+                found.push(Found {
+                    controller: controller.clone(),
+                    boot,
+                    disk: Box::new(Files::at(path)),
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    fn make(&self, controller: &str, name: &str) -> Box<dyn Disk> {
+        Box::new(Files::at(self.0.join(controller).join(name)))
+    }
+}
+
+/// The directories in a directory, by name; none if it is not there.
+pub(super) fn directories(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.extend(
+                entry
+                    .file_name()
+                    .into_string()
+                    .ok()
+                    .map(|name| (name, entry.path())),
+            );
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// A directory of segments.
 #[derive(Debug)]
 pub(super) struct Files {
     directory: PathBuf,

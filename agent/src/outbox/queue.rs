@@ -157,6 +157,11 @@ impl Queue {
         self.last
     }
 
+    /// The last sequence that is on disk, or need not be any more.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// The highest sequence acknowledged.
     pub(super) fn acked(&self) -> u64 {
         self.acked

@@ -1,7 +1,7 @@
 //! All sequences of an agent, and the thread that writes them.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use weir_common::id::BootId;
 use weir_common::record::Entry;
 
-use super::disk::Files;
+use super::disk::{Directory, Found, Ground};
 use super::queue::Queue;
 use super::{Level, Limits};
 
@@ -19,8 +19,9 @@ mod sequence;
 mod tests;
 mod writer;
 
-use reserve::Reserve;
+pub(crate) use reserve::Reserve;
 pub(crate) use sequence::Sequence;
+pub(crate) use writer::Writer;
 use writer::write_until_the_end;
 
 /// The writer needs little beside its frame, which is on the heap.
@@ -52,7 +53,7 @@ struct Common {
     writer: mpsc::Sender<Work>,
 }
 
-enum Work {
+pub(crate) enum Work {
     /// A sequence has something to write or to remove.
     Look(Arc<Sequence>),
     End,
@@ -60,7 +61,7 @@ enum Work {
 
 /// See the module.
 pub(crate) struct Spool {
-    directory: PathBuf,
+    ground: Box<dyn Ground>,
     boot: BootId,
     generation: u64,
     common: Arc<Common>,
@@ -80,51 +81,65 @@ impl Spool {
     /// A directory cannot be read, or there is no thread.
     pub(crate) fn open(
         directory: PathBuf,
-        (boot, generation): (BootId, u64),
+        start: (BootId, u64),
         limits: Limits,
     ) -> Result<Self, SpoolError> {
-        let (writer, work) = mpsc::channel();
-        let common = Arc::new(Common {
-            limits,
-            disk_bytes: AtomicU64::new(0),
-            reserve: Mutex::new(Reserve::at(directory.join("reserve"), limits.reserve_bytes)),
-            writer,
-        });
+        let reserve = Reserve::at(directory.join("reserve"), limits.reserve_bytes);
+        let unreadable = {
+            let path = directory.clone();
+            move |source| SpoolError::Unreadable { path, source }
+        };
+        let ground = Box::new(Directory(directory));
+        let (spool, work) = Self::over(ground, reserve, start, limits).map_err(unreadable)?;
         let thread = thread::Builder::new()
             .name("weir-spool".into())
             .stack_size(STACK_BYTES)
             .spawn(move || write_until_the_end(&work))
             .map_err(SpoolError::Thread)?;
+        *locked(&spool.thread) = Some(thread);
+        Ok(spool)
+    }
+
+    /// As [`open`](Self::open), without a thread: what the writer is to do comes out of
+    /// the queue that is given with it.
+    ///
+    /// # Errors
+    /// What earlier boots left cannot be read.
+    pub(crate) fn over(
+        ground: Box<dyn Ground>,
+        reserve: Reserve,
+        (boot, generation): (BootId, u64),
+        limits: Limits,
+    ) -> io::Result<(Self, mpsc::Receiver<Work>)> {
+        let (writer, work) = mpsc::channel();
+        let common = Arc::new(Common {
+            limits,
+            disk_bytes: AtomicU64::new(0),
+            reserve: Mutex::new(reserve),
+            writer,
+        });
         let spool = Self {
-            directory,
+            ground,
             boot,
             generation,
             common,
             sequences: Mutex::default(),
             level: Mutex::new(Level::Room),
-            thread: Mutex::new(Some(thread)),
+            thread: Mutex::new(None),
         };
         spool.take_up()?;
-        Ok(spool)
+        Ok((spool, work))
     }
 
     /// Takes up what earlier boots left.
-    fn take_up(&self) -> Result<(), SpoolError> {
-        let unreadable = |path: &Path| {
-            let path = path.to_owned();
-            move |source| SpoolError::Unreadable { path, source }
-        };
-        for (controller, path) in
-            directories(&self.directory).map_err(unreadable(&self.directory))?
-        {
-            for (name, path) in directories(&path).map_err(unreadable(&path))? {
-                let boot = name.split_once('-').and_then(|(_, boot)| boot.parse().ok());
-                let Some(boot) = boot else { continue };
-                let disk = Box::new(Files::at(path.clone()));
-                let found = Sequence::found(&self.common, controller.clone(), boot, disk);
-                let Some(sequence) = found.map_err(unreadable(&path))? else {
-                    continue;
-                };
+    fn take_up(&self) -> io::Result<()> {
+        for found in self.ground.found()? {
+            let Found {
+                controller,
+                boot,
+                disk,
+            } = found;
+            if let Some(sequence) = Sequence::found(&self.common, controller, boot, disk)? {
                 locked(&self.sequences).push(Arc::new(sequence));
             }
         }
@@ -144,12 +159,12 @@ impl Spool {
             return Arc::clone(known);
         }
         let name = format!("{:08}-{}", self.generation, self.boot);
-        let disk = Files::at(self.directory.join(controller).join(name));
+        let disk = self.ground.make(controller, &name);
         let sequence = Arc::new(Sequence::new(
             &self.common,
             (controller.to_owned(), self.boot),
             Queue::new(self.common.limits),
-            Box::new(disk),
+            disk,
         ));
         sequences.push(Arc::clone(&sequence));
         sequence
@@ -236,27 +251,4 @@ impl Drop for Spool {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// The directories in a directory, by name; none if it is not there.
-fn directories(path: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let entries = match std::fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            found.extend(
-                entry
-                    .file_name()
-                    .into_string()
-                    .ok()
-                    .map(|name| (name, entry.path())),
-            );
-        }
-    }
-    found.sort_unstable();
-    Ok(found)
 }

@@ -19,6 +19,20 @@ pub struct Batch {
     pub entries: Vec<Entry>,
 }
 
+impl Batch {
+    /// How many of its entries are known, when everything up to `acked` is stored.
+    ///
+    /// # Errors
+    /// [`StoreError::Expected`] when it leaves a hole.
+    pub fn known(&self, acked: u64) -> Result<usize, StoreError> {
+        let expected = acked + 1;
+        if self.first_seq == 0 || self.first_seq > expected {
+            return Err(StoreError::Expected(expected));
+        }
+        Ok(usize::try_from(expected - self.first_seq).unwrap_or(usize::MAX))
+    }
+}
+
 /// What became of a batch, told after the commit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Appended {

@@ -8,7 +8,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 /// A file that is nothing but space.
 #[derive(Debug)]
-pub(super) struct Reserve {
+pub(crate) struct Reserve {
     path: PathBuf,
     bytes: u64,
     held: bool,
@@ -18,7 +18,7 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    pub(super) fn at(path: PathBuf, bytes: u64) -> Self {
+    pub(crate) fn at(path: PathBuf, bytes: u64) -> Self {
         Self {
             path,
             bytes,

@@ -168,6 +168,11 @@ impl Sequence {
         locked(&self.core).queue.ready()
     }
 
+    /// The last sequence that is on disk, or need not be any more.
+    pub(crate) fn written(&self) -> u64 {
+        locked(&self.core).queue.written()
+    }
+
     /// The highest sequence acknowledged.
     pub(crate) fn acked(&self) -> u64 {
         locked(&self.core).queue.acked()

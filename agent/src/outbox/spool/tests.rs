@@ -9,7 +9,7 @@ use weir_proto::types::v1::entry::Item;
 
 use super::*;
 use crate::outbox::BatchLimit;
-use crate::outbox::disk::Disk;
+use crate::outbox::disk::{Disk, directories};
 use crate::outbox::tests::{manifest, row};
 
 const MOST: BatchLimit = BatchLimit {

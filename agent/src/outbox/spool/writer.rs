@@ -23,57 +23,83 @@ struct Kept {
 
 /// Until the agent ends.
 pub(super) fn write_until_the_end(work: &mpsc::Receiver<Work>) {
-    let mut kept: Vec<Kept> = Vec::new();
+    let mut writer = Writer::default();
     let mut tick = Instant::now();
     loop {
-        let next = if kept.is_empty() {
+        let next = if writer.kept.is_empty() {
             work.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
             let wait = (tick + SYNC).saturating_duration_since(Instant::now());
             work.recv_timeout(wait)
         };
         match next {
-            Ok(Work::Look(sequence)) => {
-                sequence.told.store(false, Ordering::Release);
-                let known = kept
-                    .iter()
-                    .position(|kept| Arc::ptr_eq(&kept.sequence, &sequence));
-                let at = known.unwrap_or_else(|| {
-                    kept.push(Kept {
-                        sequence,
-                        unsynced_bytes: 0,
-                        written: Instant::now(),
-                    });
-                    kept.len() - 1
-                });
-                kept[at].write();
-                kept[at].forget(false);
-            }
+            Ok(Work::Look(sequence)) => writer.look(sequence, Instant::now()),
             Err(RecvTimeoutError::Timeout) => {
                 tick = Instant::now();
-                kept.retain_mut(Kept::tick);
+                writer.tick(tick);
             }
             Ok(Work::End) | Err(RecvTimeoutError::Disconnected) => {
-                for kept in &mut kept {
-                    kept.write();
-                    kept.sync();
-                    kept.forget(true);
-                }
+                writer.end(Instant::now());
                 return;
             }
         }
     }
 }
 
+/// What the writer does; when, is its caller's.
+#[derive(Default)]
+pub(crate) struct Writer {
+    kept: Vec<Kept>,
+}
+
+impl Writer {
+    /// A sequence has something to write or to remove.
+    pub(crate) fn look(&mut self, sequence: Arc<Sequence>, now: Instant) {
+        sequence.told.store(false, Ordering::Release);
+        let known = self
+            .kept
+            .iter()
+            .position(|kept| Arc::ptr_eq(&kept.sequence, &sequence));
+        let at = known.unwrap_or_else(|| {
+            self.kept.push(Kept {
+                sequence,
+                unsynced_bytes: 0,
+                written: now,
+            });
+            self.kept.len() - 1
+        });
+        self.kept[at].write(now);
+        self.kept[at].forget(false);
+    }
+
+    /// To be called each second.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.kept.retain_mut(|kept| kept.tick(now));
+    }
+
+    /// To be called at the end.
+    pub(crate) fn end(&mut self, now: Instant) {
+        for kept in &mut self.kept {
+            kept.write(now);
+            kept.sync();
+            kept.forget(true);
+        }
+    }
+}
+
 impl Kept {
     /// Writes all there is.
-    fn write(&mut self) {
+    fn write(&mut self, now: Instant) {
         let sequence = Arc::clone(&self.sequence);
         let common = &sequence.common;
         loop {
             let Some(write) = locked(&sequence.core).queue.next_write() else {
                 break;
             };
+            if write.at == 0 {
+                // A sync is of the segment that is open: the one before would miss it.
+                self.sync();
+            }
             if sequence.live {
                 locked(&common.reserve).hold();
             }
@@ -91,7 +117,7 @@ impl Kept {
             let bytes = write.bytes.len() as u64;
             common.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.unsynced_bytes += bytes;
-            self.written = Instant::now();
+            self.written = now;
             if write.sync || self.unsynced_bytes >= SYNC_BYTES {
                 self.sync();
             }
@@ -146,10 +172,10 @@ impl Kept {
     }
 
     /// Each second; `false` when there is nothing to come back for.
-    fn tick(&mut self) -> bool {
-        self.write();
+    fn tick(&mut self, now: Instant) -> bool {
+        self.write(now);
         self.sync();
-        self.forget(self.written.elapsed() >= IDLE);
+        self.forget(now.saturating_duration_since(self.written) >= IDLE);
         let core = locked(&self.sequence.core);
         let waits = self.sequence.live && core.queue.disk_bytes() > 0;
         waits || self.unsynced_bytes > 0 || core.queue.is_degraded()

@@ -83,10 +83,7 @@ const OPERATION: &str = "storing records";
 pub(super) fn append(db: &mut Db, batch: Batch) -> Result<Appended, StoreError> {
     let acked = watermark(&db.conn, &batch.agent, batch.boot).map_err(storage(OPERATION))?;
     let expected = acked + 1;
-    if batch.first_seq == 0 || batch.first_seq > expected {
-        return Err(StoreError::Expected(expected));
-    }
-    let known = usize::try_from(expected - batch.first_seq).unwrap_or(usize::MAX);
+    let known = batch.known(acked)?;
     let mut entries = batch.entries;
     if known >= entries.len() {
         return Ok(Appended {
