@@ -43,6 +43,19 @@ pub struct Limits {
     pub reserve_bytes: u64,
 }
 
+impl Limits {
+    /// The default ones, with another size of the disk's share. A file is a sixteenth of
+    /// it at most, since it goes as a whole.
+    pub fn of_disk(bytes: u64) -> Self {
+        let limits = Self::default();
+        Self {
+            disk_bytes: bytes,
+            segment_bytes: limits.segment_bytes.min(bytes / 16),
+            ..limits
+        }
+    }
+}
+
 impl Default for Limits {
     /// 8 MiB and 256 MiB: 100 flows at 10 rows a second for over 20 minutes.
     fn default() -> Self {

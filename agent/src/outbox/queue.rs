@@ -69,6 +69,8 @@ pub(super) struct Queue {
     entries: VecDeque<Held>,
     held_bytes: usize,
     unwritten_bytes: usize,
+    /// Entries that are not on disk and are to be as soon as they can.
+    unwritten_syncs: usize,
     last: u64,
     written: u64,
     acked: u64,
@@ -98,6 +100,7 @@ impl Queue {
             entries: VecDeque::new(),
             held_bytes: 0,
             unwritten_bytes: 0,
+            unwritten_syncs: 0,
             last: last.max(acked),
             written: last.max(acked),
             acked,
@@ -119,6 +122,7 @@ impl Queue {
         };
         self.held_bytes += cost(&entry);
         self.unwritten_bytes += cost(&entry);
+        self.unwritten_syncs += usize::from(entry.sync);
         self.entries.push_back(entry);
         self.last += 1;
         self.last
@@ -199,6 +203,11 @@ impl Queue {
         self.unwritten_bytes
     }
 
+    /// Whether a manifest is among what is not on disk.
+    pub(super) fn manifest_waits(&self) -> bool {
+        self.unwritten_syncs > 0
+    }
+
     /// Bytes on disk.
     pub(super) fn disk_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
@@ -262,7 +271,10 @@ impl Queue {
         // Without a disk entries may have been delivered while they were written.
         let fresh = write.last.saturating_sub(self.written) as usize;
         let written = self.entries.iter().skip(self.written_held());
-        self.unwritten_bytes -= written.take(fresh).map(cost).sum::<usize>();
+        for entry in written.take(fresh) {
+            self.unwritten_bytes -= cost(entry);
+            self.unwritten_syncs -= usize::from(entry.sync);
+        }
         self.sealed = write.last < self.written;
         self.chain = if self.sealed { 0 } else { write.check };
         self.written = self.written.max(write.last);
@@ -338,6 +350,7 @@ impl Queue {
         if unwritten {
             // Delivered before it was written: it need not be any more.
             self.unwritten_bytes -= cost(&entry);
+            self.unwritten_syncs -= usize::from(entry.sync);
             self.written += 1;
             self.chain = 0;
             self.sealed = true;

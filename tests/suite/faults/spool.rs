@@ -2,9 +2,10 @@
 //! or its disk takes nothing.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
-use weir_tests::{Cluster, Ground, eventually, needs};
+use weir_tests::{Cluster, Ground, account, binary, eventually, needs};
 
 use super::{
     Background, SOON, SmallDisk, ask, await_output, await_records, flow, none_twice, pair, traffic,
@@ -100,6 +101,55 @@ fn a_killed_agent_delivers_what_it_had_after_its_restart() {
     eventually("an empty spool", SOON, || {
         (spooled(&cluster, "a2") == 0).then_some(())
     });
+}
+
+/// The controller stands still until the spool has reached its limit: rows are merged,
+/// then the run is stopped, and every packet that was counted is in the result.
+#[test]
+fn a_full_spool_stops_the_run_and_every_count_is_exact() {
+    let mut cluster = Cluster::on_loopback(&[("a1", &["asn=150"])]);
+    let mut agent = Command::new(binary("weir-agent"));
+    agent.args(["--lab", "--label", "asn=151", "--spool-disk", "2MiB"]);
+    cluster.launch("a2", agent);
+    cluster.await_agents(2);
+    // A row of each stream in each interval: some 200 kB a second.
+    let run = Background::start(
+        &cluster,
+        "run --json --from a1 --to a2 --interval 100ms --linger 500ms --tcp 2M --streams 128 \
+         --for 300s --ignore behind,frozen",
+    );
+    await_records(&cluster, "r-0001", 4);
+    cluster.controller().signal("STOP");
+    for said in ["80 % full", "95 % full", "SPOOL_FULL"] {
+        await_output(cluster.agent("a2"), said);
+    }
+    assert!(
+        spooled(&cluster, "a2") < 2 << 20,
+        "more than was allowed: {}",
+        spooled(&cluster, "a2")
+    );
+    await_output(cluster.agent("a2"), "state=Stopped");
+    cluster.controller().signal("CONT");
+    let ran = run.finish();
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let document = ran.json();
+    assert!(document.to_string().contains("SPOOL_FULL"), "{document:#}");
+    none_twice(&cluster);
+    // Rows are fewer, and say so; what they count is what the manifest says.
+    let account = account::stored(&cluster, "r-0001");
+    assert_eq!(account.len(), 2, "{document:#}");
+    for (key, kept) in &account {
+        assert_eq!(kept.rows.len(), kept.closed.rows as usize, "{key:?}");
+        assert_eq!(kept.sum(false), kept.closed.total, "{key:?}");
+    }
+    let merged = "SELECT count(*) FROM records WHERE end = 1 AND flags & 4 = 4";
+    assert!(ask(&cluster, merged) > 0, "no row was merged");
+    assert_eq!(
+        document["ledger"]["gaps"],
+        serde_json::json!([]),
+        "{document:#}"
+    );
+    assert_eq!(document["ledger"]["unclosed"], serde_json::json!([]));
 }
 
 /// The agent's disk is full during the run: it says so, and nothing is missing.

@@ -12,8 +12,7 @@ pub(crate) struct Reserve {
     path: PathBuf,
     bytes: u64,
     held: bool,
-    /// It was given back, and is not taken again by this process: the space is
-    /// for whoever needs it more.
+    /// It was given back, and is not taken again before the disk has taken everything.
     released: bool,
 }
 
@@ -46,6 +45,13 @@ impl Reserve {
                 .is_ok_and(|file| fallocate(&file, FallocateFlags::empty(), 0, self.bytes).is_ok());
         if !held {
             self.release();
+        }
+    }
+
+    /// The disk takes everything: if it was given back, it is set aside again.
+    pub(super) fn renew(&mut self) {
+        if std::mem::take(&mut self.released) {
+            self.hold();
         }
     }
 

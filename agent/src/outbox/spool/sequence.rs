@@ -16,7 +16,7 @@ use crate::outbox::disk::Disk;
 use crate::outbox::marks::Marks;
 use crate::outbox::queue::Queue;
 use crate::outbox::recover::{Loaded, Recovery, missing};
-use crate::outbox::{BatchLimit, Entries};
+use crate::outbox::{BatchLimit, Entries, Level};
 
 /// Entries of one boot for one controller, numbered from 1.
 pub(crate) struct Sequence {
@@ -109,7 +109,7 @@ impl Sequence {
         for first in names {
             recovery.segment(first, &disk.read(first)?);
         }
-        let found = recovery.finish();
+        let mut found = recovery.finish();
         if let Some((segment, bytes)) = found.torn {
             disk.truncate(segment, bytes)?;
         }
@@ -132,7 +132,11 @@ impl Sequence {
             return Ok(None);
         };
         let bytes = found.segments.iter().map(|segment| segment.bytes).sum();
-        common.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = common.disk_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if Level::of(&common.limits, before + bytes, 0) >= Level::Coalescing {
+            // Several intervals were under way, in a row that was not done.
+            found.under_way.iter_mut().for_each(|gap| gap.to_ns = None);
+        }
         let queue = Queue::found(common.limits, acked, found.last, found.segments);
         let mut sequence = Self::new(common, (controller, boot), queue, disk);
         sequence.live = false;

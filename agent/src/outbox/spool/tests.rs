@@ -369,4 +369,38 @@ fn the_reserve_is_there_and_is_given_back_once() {
     assert!(!path.exists());
     reserve.hold();
     assert!(!path.exists() && !reserve.release());
+    reserve.renew();
+    assert_eq!(path.exists(), reserve.release());
+}
+
+#[test]
+fn a_gap_has_no_end_when_rows_were_merged() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        disk_bytes: 64 << 10,
+        segment_bytes: 8 << 10,
+        reserve_bytes: 0,
+        ..Limits::default()
+    };
+    let open = |generation: u8| {
+        let start = (BootId([generation; 16]), u64::from(generation));
+        Spool::open(directory.path().to_owned(), start, limits).unwrap()
+    };
+    let spool = open(1);
+    let sequence = spool.live("c");
+    for k in 0.. {
+        if spool.level() >= Level::Coalescing {
+            break;
+        }
+        spool.append(&sequence, row(1, k));
+        settle(&sequence);
+    }
+    drop((spool, sequence));
+    let spool = open(2);
+    let old = spool.backlog("c").remove(0);
+    settle(&old);
+    let Some(Item::Gap(gap)) = read(&old).pop().and_then(|entry| entry.item) else {
+        panic!("the interval under way is missing");
+    };
+    assert!(gap.from_ns.is_some() && gap.to_ns.is_none(), "{gap:?}");
 }

@@ -105,7 +105,9 @@ impl Kept {
             }
             let put = || locked(&sequence.disk).write(write.segment, write.at, &write.bytes);
             let mut outcome = put();
-            if outcome.is_err() && locked(&common.reserve).release() {
+            // What was set aside is for the end of a flow, and what came before it.
+            let needed = || locked(&sequence.core).queue.manifest_waits();
+            if outcome.is_err() && needed() && locked(&common.reserve).release() {
                 outcome = put();
             }
             locked(&sequence.core).queue.wrote(&write, outcome.is_ok());
@@ -175,6 +177,9 @@ impl Kept {
     fn tick(&mut self, now: Instant) -> bool {
         self.write(now);
         self.sync();
+        if self.sequence.live && !locked(&self.sequence.core).queue.is_degraded() {
+            locked(&self.sequence.common.reserve).renew();
+        }
         self.forget(now.saturating_duration_since(self.written) >= IDLE);
         let core = locked(&self.sequence.core);
         let waits = self.sequence.live && core.queue.disk_bytes() > 0;

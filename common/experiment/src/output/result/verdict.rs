@@ -79,6 +79,7 @@ fn ledger(document: &ResultDocument) -> Vec<String> {
     let gaps = document.ledger.gaps.iter().map(|gap| {
         let when = match (gap.from_s, gap.to_s) {
             (Some(from), Some(to)) => format!(" from {from:.1} to {to:.1} s"),
+            (Some(from), None) => format!(" from {from:.1} s on"),
             _ => String::new(),
         };
         let (agent, why) = (printable(&gap.agent), printable(&gap.why));
