@@ -6,6 +6,7 @@
 //! stream is no longer read, and the agent keeps its records.
 
 mod live;
+mod seen;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,7 @@ use weir_common::record::Entry;
 use weir_experiment::plan::Plan;
 
 pub use live::{FlowFigures, LiveView};
+use seen::Seen;
 
 use crate::store::{Appended, Batch, Store, StoreError};
 
@@ -39,14 +41,27 @@ struct Inner {
     store: Arc<dyn Store>,
     room: Arc<Semaphore>,
     live: Mutex<BTreeMap<RunId, LiveView>>,
+    seen: Mutex<Seen>,
     /// Whether the last commit failed: says so once, not once a batch.
     degraded: AtomicBool,
+}
+
+/// Sequences that came again and said something else; what came first is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conflict {
+    /// The boot.
+    pub boot: BootId,
+    /// The first and the last of them.
+    pub seq: (u64, u64),
+    /// The run of the first.
+    pub run: RunId,
 }
 
 /// A batch on its way; see [`Pending::stored`].
 #[derive(Debug)]
 pub struct Pending {
     agent: AgentName,
+    conflict: Option<Conflict>,
     outcome: oneshot::Receiver<Result<Appended, StoreError>>,
 }
 
@@ -54,6 +69,11 @@ impl Pending {
     /// Whose batch it is.
     pub fn agent(&self) -> &AgentName {
         &self.agent
+    }
+
+    /// What of it contradicts what came before.
+    pub fn conflict(&self) -> Option<Conflict> {
+        self.conflict
     }
 
     /// Waits for the commit. Of the entries stored only manifests (of flows and of observations) are kept
@@ -74,6 +94,7 @@ impl Ingest {
                 store,
                 room: Arc::new(Semaphore::new(QUEUE as usize)),
                 live: Mutex::default(),
+                seen: Mutex::default(),
                 degraded: AtomicBool::new(false),
             }),
         }
@@ -106,9 +127,15 @@ impl Ingest {
     /// submitted one after the other; they are stored in that order.
     ///
     /// Cancel-safe: a call that is dropped before it returns has queued nothing.
+    /// Entries that contradict what came under their numbers before are noted in
+    /// the ledger of their run; see [`Pending::conflict`].
     pub async fn submit(&self, batch: Batch) -> Pending {
         let (answer, outcome) = oneshot::channel();
         let agent = batch.agent.clone();
+        let conflict = self.inner.conflict(&batch);
+        if let Some(conflict) = conflict {
+            self.note(&agent, conflict).await;
+        }
         let entries = u32::try_from(batch.entries.len())
             .unwrap_or(QUEUE)
             .clamp(1, QUEUE);
@@ -117,7 +144,11 @@ impl Ingest {
             .await
         else {
             // Dropping `answer` tells `stored` that nobody will.
-            return Pending { agent, outcome };
+            return Pending {
+                agent,
+                conflict,
+                outcome,
+            };
         };
         let inner = Arc::clone(&self.inner);
         let done = Box::new(move |result: Result<Appended, StoreError>| {
@@ -127,7 +158,26 @@ impl Ingest {
             answer.send(result).ok();
         });
         self.inner.store.append(batch, done);
-        Pending { agent, outcome }
+        Pending {
+            agent,
+            conflict,
+            outcome,
+        }
+    }
+
+    /// Puts a conflict into the ledger of its run.
+    async fn note(&self, agent: &AgentName, conflict: Conflict) {
+        let (inner, agent) = (Arc::clone(&self.inner), agent.clone());
+        let noted = tokio::task::spawn_blocking(move || {
+            let Conflict { boot, seq, run } = conflict;
+            inner.store.note_conflict(run, (&agent, boot), seq)
+        });
+        if let Ok(Err(error)) = noted.await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a conflict is not in the ledger"
+            );
+        }
     }
 
     /// Why nothing can be stored at present, if so: new runs had better wait.
@@ -172,6 +222,21 @@ impl Ingest {
 impl Inner {
     fn live(&self) -> std::sync::MutexGuard<'_, BTreeMap<RunId, LiveView>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What of a batch contradicts what came before.
+    fn conflict(&self, batch: &Batch) -> Option<Conflict> {
+        let prints = seen::prints(&batch.entries);
+        let seq = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.put(&batch.agent, batch.boot, batch.first_seq, &prints)?
+        };
+        let entry = usize::try_from(seq.0.checked_sub(batch.first_seq)?).ok()?;
+        Some(Conflict {
+            boot: batch.boot,
+            seq,
+            run: batch.entries.get(entry)?.run(),
+        })
     }
 
     /// After the commit, or its failure; on the store's thread.

@@ -102,6 +102,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`StoreError::UnknownAgent`].
     fn next_snapshot_version(&self, name: &AgentName) -> Result<u64, StoreError>;
 
+    /// The agent has accepted this version: those drawn from now on are higher. `true` when
+    /// they would not have been, which tells that the database was put back to an older
+    /// state. Unknown names are ignored.
+    fn skip_snapshot_versions(&self, name: &AgentName, accepted: u64) -> Result<bool, StoreError>;
+
     // ---- tokens and certificates ----
 
     /// Keeps a new token.
@@ -263,6 +268,15 @@ pub trait Store: Send + Sync + fmt::Debug {
         );
         receiver.recv().unwrap_or(Err(StoreError::Stopped))
     }
+
+    /// Notes in the ledger of a run that these sequences came again with other content.
+    /// Nothing, when the agent has no part in such a run or it is noted already.
+    fn note_conflict(
+        &self,
+        run: RunId,
+        whose: (&AgentName, BootId),
+        seq: (u64, u64),
+    ) -> Result<(), StoreError>;
 
     /// Sequence up to which the records of a boot are stored; 0 for an unknown boot.
     fn watermark(&self, agent: &AgentName, boot: BootId) -> Result<u64, StoreError>;

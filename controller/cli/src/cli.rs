@@ -35,7 +35,7 @@ enum Command {
     /// Serve as the controller
     Serve(serve::ServeCommand),
     /// Run the agent of a host
-    Agent(weir_agent::AgentArgs),
+    Agent(Box<weir_agent::AgentArgs>),
     /// List agents
     Agents(agents::AgentsArgs),
     /// Measure the noise floor of pairs of hosts: delay, lateness, largest rate without loss

@@ -36,6 +36,8 @@ pub enum Event {
     Session,
     /// An agent's records stream was refused.
     Records,
+    /// An agent sent other content under numbers that it had used.
+    Conflict,
     /// An agent knows more than the database: an older one was put back.
     OldDatabase,
     /// A name was asked for with another key than the one that owns it.
@@ -69,6 +71,7 @@ impl Event {
             Self::Call => "call",
             Self::Session => "session",
             Self::Records => "records",
+            Self::Conflict => "conflict",
             Self::OldDatabase => "old-database",
             Self::NameKey => "name-key",
             Self::RunStarted => "run-started",

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 use weir_common::assignment::{Desired, Snapshot};
-use weir_common::id::{RunId, SessionId};
+use weir_common::id::{AgentName, RunId, SessionId};
 use weir_proto::agent::v1::{
     self as pb, ControlRequest, ControlResponse, control_request, control_response,
 };
@@ -91,6 +91,10 @@ impl Control {
         let boot = row.boot;
         let name = row.name.clone();
         *who = who.clone().named(&name);
+        let known = hello.controller_id == self.store.identity().controller_id;
+        if known && hello.accepted_version > row.snapshot_version {
+            self.look_back(who, &name, hello.accepted_version).await?;
+        }
         let (epoch, acked_seq) = {
             let name = name.clone();
             self.store(move |store| {
@@ -101,7 +105,6 @@ impl Control {
         let mut session = self.registry.admit(row, epoch, self.clock.now_ns());
         tracing::info!(agent = %name, epoch, generation = hello.generation, "agent is here");
         let identity = self.store.identity();
-        let known = hello.controller_id == identity.controller_id;
         let ack = pb::HelloAck {
             protocol: hello::PROTOCOL,
             controller_id: identity.controller_id.clone(),
@@ -121,6 +124,21 @@ impl Control {
         self.store(move |store| store.touch_agent(&name, seen_unix_ns))
             .await?;
         result
+    }
+
+    /// The agent has accepted a snapshot that this database has not drawn yet: it was put
+    /// back. Without higher versions the agent would refuse all that is wanted of it.
+    async fn look_back(&self, who: &Who, name: &AgentName, accepted: u64) -> Result<(), Status> {
+        let of = name.clone();
+        let skip = move |store: &dyn Store| store.skip_snapshot_versions(&of, accepted);
+        if self.store(skip).await? {
+            let reason = format!("it has accepted snapshot {accepted}, which was not drawn yet");
+            tracing::error!(agent = %name, reason, "the database is an older one");
+            let entry = Entry::new(Event::OldDatabase, who.clone());
+            let entry = entry.by("AgentService/Control").because(reason);
+            self.audit.tell(entry);
+        }
+        Ok(())
     }
 
     /// Challenge, Hello, registration.

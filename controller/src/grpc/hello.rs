@@ -21,6 +21,8 @@ const LABELS: usize = 64;
 /// Largest inventory, bytes.
 const INVENTORY_BYTES: usize = 64 * 1024;
 
+/// Highest version of a snapshot; no controller draws so many.
+const VERSION: u64 = 1 << 48;
 /// Most assignments that an agent still has.
 const ASSIGNMENTS: usize = 1_024;
 
@@ -66,6 +68,10 @@ pub(super) fn check(hello: &Hello, nonce: &[u8], seen_unix_ns: i64) -> Result<Ag
     if hello.assignments.len() > ASSIGNMENTS {
         let problem = format!("{}, at most {ASSIGNMENTS}", hello.assignments.len());
         return Err(bad("assignments", problem));
+    }
+    if hello.accepted_version > VERSION {
+        let problem = format!("{}, at most {VERSION}", hello.accepted_version);
+        return Err(bad("accepted_version", problem));
     }
     if hello.public_key.len() != 32 {
         let problem = format!("{} bytes instead of 32", hello.public_key.len());
@@ -154,7 +160,14 @@ mod tests {
     #[test]
     fn each_bad_field_is_named() {
         let good = || signed("a", b"n");
-        let cases: [(&str, Hello); 7] = [
+        let cases: [(&str, Hello); 8] = [
+            (
+                "accepted_version",
+                Hello {
+                    accepted_version: u64::MAX,
+                    ..good()
+                },
+            ),
             (
                 "protocol_min",
                 Hello {

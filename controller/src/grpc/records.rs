@@ -15,7 +15,7 @@ use weir_proto::convert::ConvertError;
 use super::access::vouched;
 use super::status::{of_convert, of_store, refusal, unreadable};
 use crate::audit::{Audit, Entry, Event, Who};
-use crate::ingest::{Ingest, Pending};
+use crate::ingest::{Conflict, Ingest, Pending};
 use crate::registry::Registry;
 use crate::run::Runs;
 use crate::store::{Batch, StoreError};
@@ -103,7 +103,11 @@ impl Records {
                 ));
             };
             let batch = decode(&sender, batch)?;
-            if pending.send(self.ingest.submit(batch).await).await.is_err() {
+            let submitted = self.ingest.submit(batch).await;
+            if let Some(conflict) = submitted.conflict() {
+                self.contradicted(who, conflict);
+            }
+            if pending.send(submitted).await.is_err() {
                 // Acknowledging has ended: the agent has gone, or the store failed.
                 return Ok(());
             }
@@ -126,6 +130,19 @@ impl Records {
                 .tell(entry.by("AgentService/Records").because(reason));
         }
         Ok(())
+    }
+
+    /// Tells that an agent has said two things under the same numbers.
+    fn contradicted(&self, who: &Who, conflict: Conflict) {
+        let Conflict { boot, seq, run } = conflict;
+        let (first, last) = seq;
+        let reason = format!(
+            "records {first} to {last} of boot {boot} came again with other content; what came first is kept"
+        );
+        tracing::error!(agent = who.name.as_deref(), %run, reason, "is another copy of this agent running?");
+        let entry = Entry::new(Event::Conflict, who.clone()).to(run);
+        let entry = entry.by("AgentService/Records").refused(reason);
+        self.audit.tell(entry);
     }
 
     fn open(&self, open: &pb::RecordsOpen) -> Result<Sender, Status> {

@@ -118,3 +118,49 @@ async fn a_full_queue_stops_the_reading_and_nothing_else() {
     let appended = submit.await.stored().await.unwrap();
     assert_eq!(appended.acked_seq, 1);
 }
+
+/// As of a copy of a running machine, or of a liar: what came first stays, and the run's
+/// ledger says so.
+#[tokio::test]
+async fn other_content_under_a_known_number_is_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let run = planned(store.as_ref(), 1);
+    let ingest = Ingest::new(Arc::clone(&store));
+    let rows = |ks: std::ops::Range<u32>, packets| {
+        let rows = ks.map(|k| {
+            let mut row = row(run, 1, End::Tx, k);
+            row.counters.tx_packets = Some(packets);
+            row
+        });
+        entries(rows)
+    };
+    let sent = ingest.submit(batch(boot(1), 1, rows(0..4, 7))).await;
+    assert_eq!(sent.conflict(), None);
+    sent.stored().await.unwrap();
+    // The same again, and then some of it with another count.
+    let sent = ingest.submit(batch(boot(1), 1, rows(0..4, 7))).await;
+    assert_eq!(sent.conflict(), None);
+    sent.stored().await.unwrap();
+    for _ in 0..2 {
+        let sent = ingest.submit(batch(boot(1), 3, rows(2..5, 8))).await;
+        let seq = sent.conflict().map(|conflict| (conflict.run, conflict.seq));
+        assert_eq!(seq, Some((run, (3, 4))));
+        assert_eq!(sent.stored().await.unwrap().acked_seq, 5);
+    }
+    let gaps = store.gaps(run).unwrap();
+    let [gap] = &gaps[..] else {
+        panic!("{gaps:?}");
+    };
+    assert_eq!((gap.seq, gap.boot), (Some((3, 4)), boot(1)));
+    assert!(gap.why.contains("other content"), "{}", gap.why);
+    let mut packets = Vec::new();
+    let query = crate::store::RecordQuery::default();
+    store
+        .records(run, &query, &mut |rows| {
+            packets.extend(rows.iter().map(|row| row.counters.tx_packets.unwrap()));
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(packets, [7, 7, 7, 7, 8]);
+}

@@ -147,7 +147,19 @@ fn a_name_belongs_to_its_first_key(store: &dyn Store) {
     assert_eq!(store.agent(&name("nobody")).unwrap(), None);
 }
 
+/// An agent that accepted more than was drawn: an older database was put back.
+fn versions_follow_the_agents(store: &dyn Store) {
+    let agent = name("much-told");
+    assert!(!store.skip_snapshot_versions(&agent, 5).unwrap());
+    store.register_agent(&hello("much-told", 1, 1, 1)).unwrap();
+    assert!(store.skip_snapshot_versions(&agent, 5).unwrap());
+    assert!(!store.skip_snapshot_versions(&agent, 5).unwrap());
+    assert_eq!(store.next_snapshot_version(&agent).unwrap(), 6);
+    assert!(!store.skip_snapshot_versions(&agent, 6).unwrap());
+}
+
 fn epochs_and_versions_rise(store: &dyn Store) {
+    versions_follow_the_agents(store);
     assert_eq!(store.identity().controller_id.len(), 32);
     let first = store.next_session_epoch().unwrap();
     assert!(store.next_session_epoch().unwrap() > first);

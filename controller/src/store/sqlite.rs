@@ -217,6 +217,14 @@ impl Store for SqliteStore {
         self.write(move |db| agents::next_snapshot_version(&db.conn, &name))
     }
 
+    fn skip_snapshot_versions(&self, name: &AgentName, accepted: u64) -> Result<bool, StoreError> {
+        let name = name.clone();
+        self.write(move |db| {
+            agents::skip_snapshot_versions(&db.conn, &name, accepted)
+                .map_err(storage("skipping versions of snapshots"))
+        })
+    }
+
     fn create_token(&self, token: &TokenRow) -> Result<(), StoreError> {
         let token = token.clone();
         self.write(move |db| tokens::create(&db.conn, &token).map_err(storage("keeping a token")))
@@ -361,6 +369,19 @@ impl Store for SqliteStore {
         {
             done(Err(StoreError::Stopped));
         }
+    }
+
+    fn note_conflict(
+        &self,
+        run: RunId,
+        (agent, boot): (&AgentName, BootId),
+        seq: (u64, u64),
+    ) -> Result<(), StoreError> {
+        let agent = agent.clone();
+        self.write(move |db| {
+            gap::put_conflict(&db.conn, run, (&agent, boot), seq)
+                .map_err(storage("noting a conflict"))
+        })
     }
 
     fn watermark(&self, agent: &AgentName, boot: BootId) -> Result<u64, StoreError> {

@@ -34,6 +34,14 @@ impl Backup {
     }
 }
 
+/// Agents go on doing what is wanted of them.
+fn obey(cluster: &Cluster) {
+    for agent in ["a1", "a2"] {
+        let said = cluster.agent(agent).output();
+        assert!(!said.contains("snapshot refused"), "{said}");
+    }
+}
+
 /// In mid-run: the agents still have on disk what the backup lacks.
 #[test]
 fn an_agent_delivers_again_what_a_backup_lacks() {
@@ -49,6 +57,7 @@ fn an_agent_delivers_again_what_a_backup_lacks() {
     let ran = run.finish();
     assert_eq!(ran.code, 0, "{ran:?}");
     whole(&cluster, &cluster.weir(&["show", "--json"]).json());
+    obey(&cluster);
 }
 
 /// In mid-run, and the files of the agents' spools are gone: what is missing is in the
@@ -140,6 +149,7 @@ fn a_run_that_a_backup_does_not_know_is_nobodys() {
     let document = cluster.weir(&["show", "--json"]).json();
     assert_eq!(document["run"], "r-0003", "{document:#}");
     whole(&cluster, &document);
+    obey(&cluster);
     let audit = audit.expect("an audit log");
     assert!(audit.contains("old-database"), "{audit}");
 }

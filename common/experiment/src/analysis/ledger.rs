@@ -109,7 +109,7 @@ pub(super) fn unplaced(reported: &[ReportedGap]) -> Vec<Reason> {
         let seq = gap.seq.map_or_else(String::new, |(first, last)| {
             format!(" {first} to {last} of boot {}", gap.boot)
         });
-        format!("records{seq} of {} are missing: {}", gap.agent, gap.why)
+        format!("records{seq} of {}: {}", gap.agent, gap.why)
     };
     unplaced
         .map(|gap| Reason::of_run("gap", text(gap)))

@@ -79,6 +79,19 @@ pub(super) fn next_snapshot_version(db: &Connection, name: &AgentName) -> Result
         .ok_or_else(|| StoreError::UnknownAgent(name.clone()))
 }
 
+/// See [`crate::store::Store::skip_snapshot_versions`].
+pub(super) fn skip_snapshot_versions(
+    db: &Connection,
+    name: &AgentName,
+    accepted: u64,
+) -> rusqlite::Result<bool> {
+    let skipped = db.execute(
+        "UPDATE agents SET snapshot_version = ?2 WHERE name = ?1 AND snapshot_version < ?2",
+        params![name.as_str(), int(accepted)],
+    )?;
+    Ok(skipped > 0)
+}
+
 fn agent(row: &Row<'_>) -> rusqlite::Result<AgentRow> {
     Ok(AgentRow {
         name: read(row, "name", |text: String| text.parse())?,

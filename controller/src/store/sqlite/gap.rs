@@ -46,6 +46,38 @@ pub(super) fn put_gap(
     Ok(())
 }
 
+/// What the ledger says of numbers that came with two contents.
+const CONFLICT: &str = "came again with other content: what came first is kept";
+/// Conflicts that are listed of a run: one is enough to distrust an agent.
+const CONFLICTS: u32 = 100;
+
+/// See [`crate::store::Store::note_conflict`].
+pub(super) fn put_conflict(
+    db: &Connection,
+    run: RunId,
+    (agent, boot): (&AgentName, BootId),
+    (first, last): (u64, u64),
+) -> rusqlite::Result<()> {
+    db.execute(
+        "INSERT INTO gaps (run, agent, boot, first_seq, last_seq, why)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6
+         WHERE EXISTS (SELECT 1 FROM assignments WHERE run = ?1 AND agent = ?2)
+         AND NOT EXISTS (SELECT 1 FROM gaps WHERE run = ?1 AND agent = ?2 AND boot = ?3
+                         AND first_seq = ?4 AND last_seq = ?5 AND why = ?6)
+         AND (SELECT count(*) FROM gaps WHERE run = ?1 AND why = ?6) < ?7",
+        params![
+            run.0,
+            agent.as_str(),
+            boot.to_string(),
+            int(first),
+            int(last),
+            CONFLICT,
+            CONFLICTS
+        ],
+    )
+    .map(|_| ())
+}
+
 /// See [`crate::store::Store::gaps`].
 pub(super) fn gaps(db: &Connection, run: RunId) -> rusqlite::Result<Vec<ReportedGap>> {
     db.prepare_cached(
