@@ -396,7 +396,9 @@ impl Agent {
     }
 
     /// Runs until the token is cancelled; then stops its runs, delivers what it
-    /// can within a grace of 3 s, and ends. Losing the controller ends nothing.
+    /// can within a grace of 3 s, and ends. A receiver takes 2 s of that when its
+    /// generator is at another host: nobody tells that one to stop, and what it has sent
+    /// until then counts. Losing the controller ends nothing.
     pub async fn run(self, shutdown: CancellationToken) {
         let Self { shared, supervisor } = self;
         let identity = &shared.identity;
