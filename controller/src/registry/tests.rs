@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
 use weir_common::assignment::{Assignment, Observe, OnControllerLoss, Order};
 use weir_common::id::{BootId, RunId};
 use weir_proto::types::v1::{Interface, TokenBucket};
@@ -298,4 +299,74 @@ fn a_host_that_was_cut_off_keeps_its_address() {
         addresses(["down", "down"]),
         ["10.150.0.71", "10.9.0.1", "127.0.0.1"]
     );
+}
+
+/// One thing that can happen to the sessions of an agent.
+#[derive(Debug, Clone)]
+enum Happens {
+    /// A session comes; epochs need not come in order.
+    Admit(u64),
+    Heard(u64),
+    Release(u64),
+    Time(u64),
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        3 => (1..12u64).prop_map(Happens::Admit),
+        4 => (1..12u64).prop_map(Happens::Heard),
+        2 => (1..12u64).prop_map(Happens::Release),
+        3 => (1..20 * SECOND).prop_map(Happens::Time),
+    ]
+}
+
+proptest! {
+    /// Sessions against a model: the epoch of the newest, and when it was last heard.
+    #[test]
+    fn sessions_behave_as_the_newest_of_them(all in prop::collection::vec(happens(), 1..60)) {
+        let registry = Registry::default();
+        let agent = name("a");
+        let mut sessions: Vec<Session> = Vec::new();
+        let (mut newest, mut heard_ns, mut now_ns) = (None, 0, SECOND);
+        for happens in all {
+            match happens {
+                // The store gives no epoch twice.
+                Happens::Admit(epoch) if sessions.iter().any(|session| session.epoch == epoch) => {}
+                Happens::Admit(epoch) => {
+                    let session = registry.admit(plain("a"), epoch, now_ns);
+                    let older = newest.is_some_and(|newest| newest > epoch);
+                    prop_assert_eq!(session.superseded.is_cancelled(), older);
+                    if !older {
+                        (newest, heard_ns) = (Some(epoch), now_ns);
+                    }
+                    sessions.push(session);
+                }
+                Happens::Heard(epoch) => {
+                    let current = registry.heard(&agent, epoch, now_ns);
+                    prop_assert_eq!(current, newest == Some(epoch));
+                    if current {
+                        heard_ns = now_ns;
+                    }
+                }
+                Happens::Release(epoch) => {
+                    registry.release(&agent, epoch);
+                    newest = newest.filter(|newest| *newest != epoch);
+                }
+                Happens::Time(ns) => now_ns += ns,
+            }
+            for epoch in 1..12 {
+                prop_assert_eq!(registry.is_current(&agent, epoch), newest == Some(epoch));
+            }
+            if !sessions.is_empty() {
+                let silent_ns = now_ns - heard_ns;
+                let (told, _) = liveness(&registry, now_ns);
+                let expected = match silent_ns {
+                    LOST_NS.. => Liveness::Lost,
+                    _ if newest.is_none() || silent_ns >= SUSPECT_NS => Liveness::Suspect,
+                    _ => Liveness::Alive,
+                };
+                prop_assert_eq!(told, expected);
+            }
+        }
+    }
 }
