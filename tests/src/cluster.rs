@@ -1,5 +1,7 @@
 //! A controller and its agents, in a lab or on loopback.
 
+mod doors;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use weir_lab::{Lab, Topology};
 
 use crate::{Process, binary, eventually};
 
+pub use doors::Doors;
+
 /// How long a controller or an agent has to be there.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -23,6 +27,9 @@ pub struct Cluster {
     controller: Option<Process>,
     agents: BTreeMap<String, Process>,
     lab: Option<Lab>,
+    /// The node of the lab in which the controller runs; `None`: in none.
+    home: Option<String>,
+    doors: Option<Doors>,
     data: TempDir,
 }
 
@@ -58,18 +65,24 @@ impl Ran {
 impl Cluster {
     /// A controller without agents.
     pub fn new() -> Self {
+        let mut cluster = Self::empty();
+        cluster.start_controller();
+        cluster
+    }
+
+    fn empty() -> Self {
         let data = tempfile::Builder::new()
             .prefix("weir-")
             .tempdir()
             .expect("a directory");
-        let mut cluster = Self {
+        Self {
             controller: None,
             agents: BTreeMap::new(),
             lab: None,
+            home: None,
+            doors: None,
             data,
-        };
-        cluster.start_controller();
-        cluster
+        }
     }
 
     /// A controller and an agent in each of `hosts` of a lab.
@@ -146,19 +159,15 @@ impl Cluster {
     /// # Panics
     /// When it ends, or does not answer.
     pub fn start_controller(&mut self) {
-        let mut command = Command::new(binary("weir"));
-        command
-            .arg("serve")
-            .arg("--data")
-            .arg(self.controller_data());
         let log = self.directory().join("controller.log");
-        let mut controller = Process::start("weir serve", command, &log);
+        let mut controller = Process::start("weir serve", self.serve_command(), &log);
         eventually("the controller", START_LIMIT, || {
             if let Some(status) = controller.ended() {
                 panic!("weir serve ended with {status}: {}", controller.output());
             }
             (self.weir(&["runs", "--json"]).code == 0).then_some(())
         });
+        self.learn_doors(&controller.output());
         self.controller = Some(controller);
     }
 

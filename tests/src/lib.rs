@@ -22,7 +22,7 @@ pub mod usage;
 
 pub use account::{Account, Kept, KeptRow};
 pub use background::Background;
-pub use cluster::{Cluster, Ran};
+pub use cluster::{Cluster, Doors, Ran};
 pub use crowd::Crowd;
 pub use eventually::eventually;
 pub use ground::Ground;

@@ -1,5 +1,5 @@
 //! Who is believed: names and their keys, copies of data directories; and the
-//! agent as one static file; what a host allows.
+//! agent as one static file; what a host allows; agents of other hosts.
 
 mod agent_file;
 mod audit;
@@ -8,4 +8,5 @@ mod login;
 mod names;
 mod policy;
 mod privileges;
+mod remote;
 mod secrets;
