@@ -52,15 +52,10 @@ pub fn stop_a_run(cluster: &Cluster, from: &str, to: &str) -> Stopped {
     let stopped = cluster.weir(&["stop", &id, "--reason", "measured"]);
     let answered = now();
     assert_eq!(stopped.code, 0, "{stopped:?}");
-    let ran = run.finish();
-    let document = ran.json();
-    let t0_ns = document["time"]["t0_unix_ns"]
-        .as_u64()
-        .expect("it had begun");
+    let document = run.finish().json();
+    let last = last_sent(cluster, &document);
     let account = account::stored(cluster, &id);
     let total = |end| &account[&(1, end)].closed.total;
-    let sender = &account[&(1, End::Tx)].closed.window;
-    let last = Duration::from_nanos(t0_ns + sender.start_ns + sender.length_ns);
     Stopped {
         end_to_end: last.saturating_sub(asked),
         command: answered.saturating_sub(asked),
@@ -69,4 +64,20 @@ pub fn stop_a_run(cluster: &Cluster, from: &str, to: &str) -> Stopped {
             total(End::Rx).rx_packets.unwrap_or_default(),
         ),
     }
+}
+
+/// When the last packet of a run was sent, by its senders: since the Unix epoch, by this
+/// host's wall clock.
+///
+/// # Panics
+/// When the run has no result, or had not begun.
+pub fn last_sent(cluster: &Cluster, document: &Value) -> Duration {
+    let id = document["run"].as_str().expect("a result names its run");
+    let t0_ns = document["time"]["t0_unix_ns"]
+        .as_u64()
+        .expect("it had begun");
+    let account = account::stored(cluster, id);
+    let senders = account.iter().filter(|((_, end), _)| *end == End::Tx);
+    let ends = senders.map(|(_, kept)| kept.closed.window.start_ns + kept.closed.window.length_ns);
+    Duration::from_nanos(t0_ns + ends.max().expect("a sender"))
 }

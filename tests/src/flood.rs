@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use weir_runtime::Endpoint;
 
-use wire::{PREFACE, Socket};
+use crate::Socket;
+use wire::PREFACE;
 
 /// Connections that say nothing: every second one stops in the middle of the
 /// preface. They stay open as long as the value.

@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod quota;
 pub mod report;
 pub mod small_disk;
+pub mod socket;
 pub mod time_namespace;
 pub mod usage;
 
@@ -30,5 +31,6 @@ pub use process::{Process, binary};
 pub use proxy::Proxy;
 pub use quota::CpuQuota;
 pub use small_disk::SmallDisk;
+pub use socket::Socket;
 pub use time_namespace::TimeNamespace;
 pub use usage::Usage;

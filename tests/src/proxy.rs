@@ -1,19 +1,24 @@
 //! A way between an agent and its controller that goes wrong when told to: it holds
-//! what travels, slows it down, ends connections, or ends them within a message.
+//! what travels, slows it down, flips a bit, ends connections, or ends them within a
+//! message.
 //!
-//! It passes the bytes of unix sockets on and knows nothing of what they mean. What a
-//! silent partition does to TCP, holding does here: neither end hears anything, not
-//! even that the other has closed.
+//! It passes bytes on, over unix sockets or over TCP, and knows nothing of what they
+//! mean: TLS goes through it from end to end. What a silent partition does to TCP,
+//! holding does here: neither end hears anything, not even that the other has closed.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use weir_runtime::Endpoint;
+
+use crate::Socket;
 
 /// Bytes taken at once, and chunks between reader and writer of one direction.
 const CHUNK: usize = 2_048;
@@ -73,29 +78,50 @@ pub struct Passed {
     pub down_bytes: u64,
     /// How often all connections were ended in mid-message.
     pub cuts: u64,
+    /// Bits flipped.
+    pub flips: u64,
 }
 
 /// A faulty way to a socket. It ends with this value.
 #[derive(Debug)]
 pub struct Proxy {
     shared: Arc<Shared>,
-    path: PathBuf,
+    endpoint: String,
+}
+
+#[derive(Debug)]
+enum Listening {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Listening {
+    /// A connection, if one waits.
+    fn accept(&self) -> Option<Socket> {
+        match self {
+            Self::Unix(listener) => Some(Socket::Unix(listener.accept().ok()?.0)),
+            Self::Tcp(listener) => Some(Socket::Tcp(listener.accept().ok()?.0)),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Shared {
-    target: PathBuf,
+    target: Endpoint,
     fault: Mutex<Fault>,
     changed: Condvar,
     /// Bytes from agents that still pass before everything is cut.
     budget: Mutex<Option<u64>>,
-    sockets: Mutex<Vec<UnixStream>>,
+    /// Bytes that still pass before a bit is flipped: up, down.
+    flip: [Mutex<Option<u64>>; 2],
+    sockets: Mutex<Vec<Socket>>,
     /// When a direction of limited rate is free again: up, down.
     free: [Mutex<Instant>; 2],
     passed: [AtomicU64; 2],
     connections: AtomicU64,
     refused: AtomicU64,
     cuts: AtomicU64,
+    flips: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -104,38 +130,55 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Proxy {
-    /// Listens at `path` and passes everything on to `target`.
+    /// Listens at `path` and passes everything on to the unix socket `target`.
     ///
     /// # Panics
     /// When it cannot listen there.
     pub fn start(path: &Path, target: &Path) -> Self {
         let listener = UnixListener::bind(path).expect("a socket of our own");
         listener.set_nonblocking(true).expect("a socket");
+        let endpoint = format!("unix:{}", path.display());
+        let target = Endpoint::Unix(target.to_owned());
+        Self::of(Listening::Unix(listener), endpoint, target)
+    }
+
+    /// Listens on loopback, for who speaks TLS, and passes everything on to `target`.
+    ///
+    /// # Panics
+    /// When it cannot listen there.
+    pub fn start_tls(target: &Endpoint) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
+        let port = listener.local_addr().expect("a bound socket").port();
+        let endpoint = format!("tls://127.0.0.1:{port}");
+        Self::of(Listening::Tcp(listener), endpoint, target.clone())
+    }
+
+    fn of(listener: Listening, endpoint: String, target: Endpoint) -> Self {
         let now = Instant::now();
         let shared = Arc::new(Shared {
-            target: target.to_owned(),
+            target,
             fault: Mutex::default(),
             changed: Condvar::new(),
             budget: Mutex::default(),
+            flip: Default::default(),
             sockets: Mutex::default(),
             free: [Mutex::new(now), Mutex::new(now)],
             passed: [AtomicU64::new(0), AtomicU64::new(0)],
             connections: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             cuts: AtomicU64::new(0),
+            flips: AtomicU64::new(0),
             ended: AtomicBool::new(false),
         });
         let taking = Arc::clone(&shared);
         thread::spawn(move || taking.take(&listener));
-        Self {
-            shared,
-            path: path.to_owned(),
-        }
+        Self { shared, endpoint }
     }
 
     /// Its endpoint.
     pub fn endpoint(&self) -> String {
-        format!("unix:{}", self.path.display())
+        self.endpoint.clone()
     }
 
     /// What happens to the link from now on.
@@ -157,6 +200,12 @@ impl Proxy {
         *locked(&self.shared.budget) = Some(bytes);
     }
 
+    /// After so many bytes more of one direction, from agents if `up`, a bit of the
+    /// next one is flipped.
+    pub fn flip_after(&self, bytes: u64, up: bool) {
+        *locked(&self.shared.flip[usize::from(!up)]) = Some(bytes);
+    }
+
     /// What has passed.
     pub fn passed(&self) -> Passed {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -167,6 +216,7 @@ impl Proxy {
             up_bytes: count(&shared.passed[0]),
             down_bytes: count(&shared.passed[1]),
             cuts: count(&shared.cuts),
+            flips: count(&shared.flips),
         }
     }
 }
@@ -201,15 +251,15 @@ impl Shared {
 
     fn cut(&self) {
         for socket in locked(&self.sockets).drain(..) {
-            socket.shutdown(Shutdown::Both).ok();
+            socket.shutdown();
         }
     }
 
-    fn take(self: Arc<Self>, listener: &UnixListener) {
+    fn take(self: Arc<Self>, listener: &Listening) {
         while !self.has_ended() {
             // During a partition the kernel keeps those that come.
             let held = self.way(true).hold && self.way(false).hold;
-            let Some((agent, _)) = (!held).then(|| listener.accept().ok()).flatten() else {
+            let Some(agent) = (!held).then(|| listener.accept()).flatten() else {
                 thread::sleep(LOOK);
                 continue;
             };
@@ -223,9 +273,9 @@ impl Shared {
         }
     }
 
-    fn join(self: &Arc<Self>, agent: UnixStream) -> io::Result<()> {
-        agent.set_nonblocking(false)?;
-        let controller = UnixStream::connect(&self.target)?;
+    fn join(self: &Arc<Self>, agent: Socket) -> io::Result<()> {
+        agent.set_blocking()?;
+        let controller = Socket::connect(&self.target)?;
         {
             let mut sockets = locked(&self.sockets);
             sockets.push(agent.try_clone()?);
@@ -237,14 +287,14 @@ impl Shared {
     }
 
     /// One direction of one connection, on two threads.
-    fn pump(self: &Arc<Self>, mut from: UnixStream, to: UnixStream, up: bool) {
+    fn pump(self: &Arc<Self>, mut from: Socket, to: Socket, up: bool) {
         let (pass, chunks) = mpsc::sync_channel(QUEUE);
         let (reading, writing) = (Arc::clone(self), Arc::clone(self));
         thread::spawn(move || reading.read(&mut from, &pass, up));
         thread::spawn(move || writing.write(&chunks, to, up));
     }
 
-    fn read(&self, from: &mut UnixStream, pass: &SyncSender<(Instant, Vec<u8>)>, up: bool) {
+    fn read(&self, from: &mut Socket, pass: &SyncSender<(Instant, Vec<u8>)>, up: bool) {
         let mut dice = self.connections.load(Ordering::Relaxed);
         loop {
             let mut chunk = vec![0; CHUNK];
@@ -266,17 +316,18 @@ impl Shared {
         }
     }
 
-    fn write(&self, chunks: &Receiver<(Instant, Vec<u8>)>, mut to: UnixStream, up: bool) {
+    fn write(&self, chunks: &Receiver<(Instant, Vec<u8>)>, mut to: Socket, up: bool) {
         while let Ok((due, mut chunk)) = chunks.recv() {
             thread::sleep(due.saturating_duration_since(Instant::now()));
             if !self.gate(up) {
                 break;
             }
             if chunk.is_empty() {
-                to.shutdown(Shutdown::Both).ok();
+                to.shutdown();
                 return;
             }
             self.wait_for_rate(chunk.len(), up);
+            self.flip(&mut chunk, up);
             let cut = up && self.spend(&mut chunk);
             if to.write_all(&chunk).is_ok() {
                 self.passed[usize::from(!up)].fetch_add(chunk.len() as u64, Ordering::Relaxed);
@@ -302,6 +353,21 @@ impl Shared {
         thread::sleep(due.saturating_duration_since(Instant::now()));
     }
 
+    /// Flips the bit that is due in this chunk, if one is.
+    fn flip(&self, chunk: &mut [u8], up: bool) {
+        let mut due = locked(&self.flip[usize::from(!up)]);
+        let Some(left) = *due else {
+            return;
+        };
+        if let Some(byte) = chunk.get_mut(left as usize) {
+            *byte ^= 1;
+            *due = None;
+            self.flips.fetch_add(1, Ordering::Relaxed);
+        } else {
+            *due = Some(left - chunk.len() as u64);
+        }
+    }
+
     /// Shortens a chunk to what may still pass; whether that is the end.
     fn spend(&self, chunk: &mut Vec<u8>) -> bool {
         let mut budget = locked(&self.budget);
@@ -320,70 +386,4 @@ impl Shared {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What comes back of what is sent, until the end.
-    fn echoed(proxy: &Proxy, bytes: &[u8]) -> Vec<u8> {
-        let mut client = UnixStream::connect(&proxy.path).unwrap();
-        client.write_all(bytes).ok();
-        client.shutdown(Shutdown::Write).ok();
-        let mut back = Vec::new();
-        client.read_to_end(&mut back).ok();
-        back
-    }
-
-    #[test]
-    fn bytes_pass_are_cut_after_the_kth_and_wait_while_they_are_held() {
-        let directory = tempfile::tempdir().unwrap();
-        let (path, target) = (directory.path().join("p"), directory.path().join("t"));
-        let server = UnixListener::bind(&target).unwrap();
-        thread::spawn(move || {
-            for client in server.incoming() {
-                let mut client = client.unwrap();
-                thread::spawn(move || {
-                    let mut buffer = [0; 64];
-                    while let Ok(read @ 1..) = client.read(&mut buffer) {
-                        if client.write_all(&buffer[..read]).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        let proxy = Proxy::start(&path, &target);
-        let mut client = UnixStream::connect(&path).unwrap();
-        let mut back = [0; 5];
-        client.write_all(b"hello").unwrap();
-        client.read_exact(&mut back).unwrap();
-        assert_eq!(&back, b"hello");
-        proxy.cut_after(3);
-        client.write_all(b"hello").unwrap();
-        client.read_to_end(&mut Vec::new()).ok();
-        let passed = proxy.passed();
-        assert_eq!((passed.up_bytes, passed.cuts), (8, 1));
-
-        proxy.set(Fault::partition());
-        let (say, heard) = mpsc::channel();
-        thread::scope(|scope| {
-            let proxy = &proxy;
-            scope.spawn(move || {
-                let mut client = UnixStream::connect(&proxy.path).unwrap();
-                client.write_all(b"held!").unwrap();
-                let mut back = [0; 5];
-                client.read_exact(&mut back).unwrap();
-                say.send(back).unwrap();
-            });
-            heard.recv_timeout(Duration::from_millis(100)).unwrap_err();
-            proxy.heal();
-            let back = heard.recv_timeout(Duration::from_secs(10)).unwrap();
-            assert_eq!(&back, b"held!");
-        });
-        proxy.set(Fault {
-            reset: true,
-            ..Fault::default()
-        });
-        assert_eq!(echoed(&proxy, b"nobody"), b"");
-        assert_eq!(proxy.passed().refused, 1);
-    }
-}
+mod tests;

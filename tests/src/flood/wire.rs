@@ -2,14 +2,14 @@
 //! may not.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Read as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use weir_runtime::Endpoint;
+
+use crate::Socket;
 
 /// What a client begins with.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -48,75 +48,6 @@ pub mod flag {
 
 /// How long a write may wait for a server that does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// A connected socket.
-#[derive(Debug)]
-pub enum Socket {
-    /// A unix socket.
-    Unix(UnixStream),
-    /// A TCP connection.
-    Tcp(TcpStream),
-}
-
-impl Socket {
-    /// Connects and says nothing.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn connect(endpoint: &Endpoint) -> io::Result<Self> {
-        if let Endpoint::Unix(path) = endpoint {
-            return Ok(Self::Unix(UnixStream::connect(path)?));
-        }
-        let address = endpoint.to_string();
-        let address = address.trim_start_matches("tcp://");
-        Ok(Self::Tcp(TcpStream::connect(address)?))
-    }
-
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(match self {
-            Self::Unix(stream) => Self::Unix(stream.try_clone()?),
-            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
-        })
-    }
-
-    fn set_write_timeout(&self, limit: Duration) -> io::Result<()> {
-        match self {
-            Self::Unix(stream) => stream.set_write_timeout(Some(limit)),
-            Self::Tcp(stream) => stream.set_write_timeout(Some(limit)),
-        }
-    }
-
-    /// Reads end, writes fail.
-    pub fn shutdown(&self) {
-        // It may be closed already.
-        match self {
-            Self::Unix(stream) => stream.shutdown(Shutdown::Both).ok(),
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Both).ok(),
-        };
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Unix(stream) => stream.read(bytes),
-            Self::Tcp(stream) => stream.read(bytes),
-        }
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Unix(stream) => stream.write(bytes),
-            Self::Tcp(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// What the server has sent.
 #[derive(Debug, Clone, Default)]

@@ -9,11 +9,13 @@ mod dice;
 mod hostile;
 mod ingest;
 mod link;
+mod network;
 mod outcome;
 mod process;
 mod rig;
 mod sequence;
 mod storage;
+mod wires;
 
 use std::os::unix::process::CommandExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -72,17 +74,55 @@ const fn row(
     Row { name, about, run }
 }
 
-const ROWS: [Row; 25] = [
-    row("partition", "nothing passes for 60 s", link::partition),
+const ROWS: [Row; 31] = [
+    row("partition", "nothing passes for 60 s", network::partition),
     row(
         "one-way",
         "20 s without one direction, then the other",
-        link::one_way,
+        network::one_way,
     ),
-    row("reset", "every connection is reset for 30 s", link::reset),
-    row("flap", "3 s down, 3 s up, ten times", link::flap),
+    row(
+        "reset",
+        "every packet is answered with a TCP reset for 30 s",
+        network::reset,
+    ),
+    row(
+        "flap",
+        "cables out for 3 s, in for 3 s, ten times",
+        network::flap,
+    ),
+    row(
+        "loss",
+        "1, 5 and 20 % random loss, 20 s each",
+        network::loss,
+    ),
+    row(
+        "slow",
+        "64 kbit/s, and a stop while records wait",
+        network::slow,
+    ),
+    row(
+        "half-open",
+        "the links of the agents vanish for 20 s",
+        network::half_open,
+    ),
+    row(
+        "mtu",
+        "packets of more than 576 B vanish for 25 s",
+        network::mtu,
+    ),
+    row(
+        "cancel",
+        "runs are stopped, twice, and one in preparation",
+        network::stops,
+    ),
+    row(
+        "clone",
+        "a copy of an agent's data directory is started",
+        network::clone,
+    ),
+    row("flip", "a bit is flipped under TLS, 30 times", link::flip),
     row("delay", "300 to 400 ms each way", link::delay),
-    row("slow", "64 kbit/s", link::slow),
     row(
         "cut",
         "the link ends in mid-message, again and again",
@@ -231,7 +271,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Privilege::UserNamespace => {
             return Err(privilege::reexec_in_user_namespace()?.exec().into());
         }
-        Privilege::Refused { why } => bail!("no small disk can be mounted here: {why}"),
+        Privilege::Refused { why } => bail!("no network and no small disk can be made here: {why}"),
     }
     let known = |name: &String| {
         let names = ROWS.iter().map(|row| row.name);

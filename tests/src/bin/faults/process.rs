@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::Settings;
-use crate::link::{CALM, lively};
+use crate::link::{CALM, LONG, lively};
 use crate::outcome::Outcome;
 use crate::rig::{AGENTS, Rig};
 
@@ -20,8 +20,7 @@ pub(crate) fn controller_kill(settings: Settings) -> anyhow::Result<Outcome> {
     let times: u64 = settings.or_quick(200, 6);
     let mut dice = settings.dice("controller-kill");
     let mut rig = Rig::up()?;
-    let length = Duration::from_millis(1_200) * times as u32;
-    let run = rig.begin(length + (times / LOOK_AT + 2) as u32 * settings.slack() / 2)?;
+    let run = rig.begin(LONG)?;
     let mut outcome = Outcome::default();
     let mut ready = Duration::ZERO;
     for time in 0..times {
@@ -34,7 +33,7 @@ pub(crate) fn controller_kill(settings: Settings) -> anyhow::Result<Outcome> {
             outcome.recovered_in(rig.fresh()?);
         }
     }
-    let (_, document) = rig.end()?;
+    let (_, document) = rig.stop()?;
     outcome.injected = format!("{times} kills");
     outcome.notes.push(format!(
         "answers {:.1} s after its start at most",

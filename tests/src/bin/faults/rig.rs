@@ -1,22 +1,25 @@
 //! A controller and two agents, each behind a link of its own that can go wrong; what
 //! they measure is followed beside it.
 
+mod judge;
+mod watch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
-use weir_tests::account::{self, KeptRow};
-use weir_tests::ledger::{Boot, Key, Tap};
+use weir_tests::ledger::{Boot, Tap};
 use weir_tests::proxy::{Fault, Passed};
-use weir_tests::{Background, Cluster, Proxy, Ran, Usage, binary};
+use weir_tests::{Background, Cluster, Doors, Process, Proxy, Ran, binary};
 
-use crate::outcome::Outcome;
+use crate::wires::{self, Wires};
+use watch::Watch;
 
 /// The agents: the first sends, the second receives.
 pub(crate) const AGENTS: [&str; 2] = ["a1", "a2"];
@@ -31,9 +34,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Rig {
     tap: Tap,
     watch: Watch,
-    links: BTreeMap<&'static str, Proxy>,
+    way: Way,
     run: Option<Background>,
+    /// The last run, and whether it was told to stop before its end.
+    number: u32,
+    stopped: bool,
     pub(crate) cluster: Cluster,
+}
+
+/// How agents reach the controller.
+enum Way {
+    /// Over links of the harness, to its unix socket.
+    Links(BTreeMap<&'static str, Proxy>),
+    /// Over links of the harness, in TLS.
+    TlsLinks(BTreeMap<&'static str, Proxy>, String),
+    /// Through a network, in TLS; with a token.
+    Wires(String),
 }
 
 impl Rig {
@@ -44,19 +60,43 @@ impl Rig {
 
     /// With a controller that is there.
     pub(crate) fn around(cluster: Cluster) -> anyhow::Result<Self> {
-        let kept = cluster.directory().join("kept");
-        fs::create_dir_all(&kept)?;
-        fs::create_dir_all(cluster.agents_data())?;
         let target = cluster.controller_data().join("join/agents.sock");
         let link = |name: &'static str| {
             let path = cluster.directory().join(format!("{name}.sock"));
             (name, Proxy::start(&path, &target))
         };
+        let way = Way::Links(AGENTS.map(link).into());
+        Self::of(cluster, way)
+    }
+
+    /// With TLS between agents and links.
+    pub(crate) fn over_tls() -> anyhow::Result<Self> {
+        let cluster = Cluster::over_tls();
+        let target = cluster.doors().agents.parse()?;
+        let token = cluster.token(AGENTS.len());
+        let link = |name: &'static str| (name, Proxy::start_tls(&target));
+        let way = Way::TlsLinks(AGENTS.map(link).into(), token);
+        Self::of(cluster, way)
+    }
+
+    /// In namespaces: agents and controller have only a network in common.
+    pub(crate) fn wired() -> anyhow::Result<Self> {
+        let cluster = Cluster::in_node(Wires::up()?, wires::CONTROLLER);
+        let token = cluster.token(AGENTS.len());
+        Self::of(cluster, Way::Wires(token))
+    }
+
+    fn of(cluster: Cluster, way: Way) -> anyhow::Result<Self> {
+        let kept = cluster.directory().join("kept");
+        fs::create_dir_all(&kept)?;
+        fs::create_dir_all(cluster.agents_data())?;
         let mut rig = Self {
             tap: Tap::start(&cluster.agents_data(), &kept),
             watch: Watch::start(),
-            links: AGENTS.map(link).into(),
+            way,
             run: None,
+            number: 0,
+            stopped: false,
             cluster,
         };
         for name in AGENTS {
@@ -68,11 +108,38 @@ impl Rig {
 
     /// Starts an agent behind its link.
     pub(crate) fn start_agent(&mut self, name: &str) {
-        let mut command = Command::new(binary("weir-agent"));
-        let asn = format!("asn=15{}", &name[1..]);
-        command.args(["--lab", "--label", &asn]);
-        let endpoint = self.links[name].endpoint();
-        self.cluster.launch_to(&endpoint, name, command);
+        let (program, asn) = (binary("weir-agent"), format!("asn=15{}", &name[1..]));
+        let arguments = ["--lab", "--label", &asn];
+        let mut command = Command::new(&program);
+        match &self.way {
+            Way::Links(links) => {
+                let endpoint = links[name].endpoint();
+                command.args(arguments);
+                self.cluster.launch_to(&endpoint, name, command);
+            }
+            Way::TlsLinks(links, token) => {
+                let doors = Doors {
+                    agents: links[name].endpoint(),
+                    enrol: self.cluster.doors().enrol.clone(),
+                };
+                command.args(arguments);
+                self.cluster.launch_at(&doors, token, name, command);
+            }
+            Way::Wires(token) => {
+                let lab = self.cluster.lab();
+                command = lab
+                    .command(wires::node(name), program)
+                    .unwrap_or_else(|error| panic!("{error}"));
+                command.args(arguments);
+                let doors = Doors::of(&format!("tcp://{}", wires::address(lab)));
+                self.cluster.launch_at(&doors, token, name, command);
+            }
+        }
+    }
+
+    /// The network of [`wired`](Self::wired).
+    pub(crate) fn wires(&self) -> Wires<'_> {
+        Wires(self.cluster.lab())
     }
 
     /// Begins a run of so many seconds, and waits until its records come. From here on
@@ -83,9 +150,7 @@ impl Rig {
              --size 100 --streams 4 --for {}s --with --tcp 1M --ignore behind,frozen",
             length.as_secs()
         );
-        let before = self.last_run()?.unwrap_or(0);
-        self.run = Some(Background::start(&self.cluster, &line));
-        let run = before + 1;
+        let run = self.start(&line)?;
         wait("the first records", || {
             let rows = self.try_ask(&format!(
                 "SELECT count(*) FROM records JOIN flows ON flows.flow = records.flow
@@ -97,6 +162,24 @@ impl Rig {
         Ok(run)
     }
 
+    /// Begins a run that is not ready, as a receiver does not answer.
+    pub(crate) fn prepare(&mut self) -> anyhow::Result<u32> {
+        let line = "run --json --from a1 --to a2 --settle 60s --udp 400pkt/s --size 100 --for 600s";
+        let run = self.start(line)?;
+        let known = format!("SELECT count(*) FROM runs WHERE run = {run}");
+        wait("a run", || {
+            Ok((self.try_ask(&known) == Some(1)).then_some(()))
+        })?;
+        Ok(run)
+    }
+
+    fn start(&mut self, line: &str) -> anyhow::Result<u32> {
+        self.number = self.last_run()?.unwrap_or(0) + 1;
+        self.stopped = false;
+        self.run = Some(Background::start(&self.cluster, line));
+        Ok(self.number)
+    }
+
     /// The run ends, and its result.
     pub(crate) fn end(&mut self) -> anyhow::Result<(Ran, Value)> {
         let run = self.run.take().context("a run in progress")?;
@@ -104,6 +187,24 @@ impl Rig {
         let document = serde_json::from_str(&ran.stdout)
             .with_context(|| format!("the result of the run: {ran:?}"))?;
         Ok((ran, document))
+    }
+
+    /// The run goes on for a moment and is stopped; its result.
+    pub(crate) fn stop(&mut self) -> anyhow::Result<(Ran, Value)> {
+        thread::sleep(Duration::from_secs(1));
+        self.tell_to_stop()?;
+        self.end()
+    }
+
+    /// The run is told to stop.
+    pub(crate) fn tell_to_stop(&mut self) -> anyhow::Result<()> {
+        let run = format!("r-{:04}", self.number);
+        let stopped = self
+            .cluster
+            .weir(&["stop", &run, "--reason", "seen enough"]);
+        ensure!(stopped.code == 0, "{stopped:?}");
+        self.stopped = true;
+        Ok(())
     }
 
     /// Nobody waits for the end of the run any more.
@@ -132,28 +233,36 @@ impl Rig {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    fn links(&self) -> &BTreeMap<&'static str, Proxy> {
+        match &self.way {
+            Way::Links(links) | Way::TlsLinks(links, _) => links,
+            Way::Wires(_) => panic!("this network has no links of the harness"),
+        }
+    }
+
     /// Sets the fault of both links.
     pub(crate) fn break_links(&self, fault: Fault) {
-        for link in self.links.values() {
+        for link in self.links().values() {
             link.set(fault);
         }
     }
 
     /// The link of an agent.
     pub(crate) fn link(&self, agent: &str) -> &Proxy {
-        &self.links[agent]
+        &self.links()[agent]
     }
 
     /// What has passed over both links.
     pub(crate) fn passed(&self) -> Passed {
         let mut sum = Passed::default();
-        for link in self.links.values() {
+        for link in self.links().values() {
             let passed = link.passed();
             sum.connections += passed.connections;
             sum.refused += passed.refused;
             sum.up_bytes += passed.up_bytes;
             sum.down_bytes += passed.down_bytes;
             sum.cuts += passed.cuts;
+            sum.flips += passed.flips;
         }
         sum
     }
@@ -208,6 +317,59 @@ impl Rig {
         Ok(())
     }
 
+    /// Entries that were measured and are not stored.
+    pub(crate) fn unstored(&self) -> u64 {
+        let acked = self.watermarks().unwrap_or_default();
+        let boots = self.tap.boots().into_iter();
+        boots
+            .map(|boot| {
+                let stored = acked.get(&(boot.agent.clone(), boot.boot.clone()));
+                boot.last().saturating_sub(stored.copied().unwrap_or(0))
+            })
+            .sum()
+    }
+
+    /// A copy of the data directory of an agent that does not run.
+    pub(crate) fn copy_agent(&self, agent: &str, number: usize) -> anyhow::Result<PathBuf> {
+        let copy = self.cluster.directory().join(format!("copy-{number}"));
+        let status = Command::new("cp")
+            .arg("-a")
+            .args([&self.cluster.agent_data(agent), &copy])
+            .status()?;
+        ensure!(status.success(), "copying {}", copy.display());
+        Ok(copy)
+    }
+
+    /// Starts an agent on a copy of a data directory, in the controller's node.
+    pub(crate) fn start_copy(&self, agent: &str, copy: &Path) -> anyhow::Result<Process> {
+        let lab = self.cluster.lab();
+        let mut command = lab.command(wires::CONTROLLER, binary("weir-agent"))?;
+        let doors = Doors::of(&format!("tcp://{}", wires::address(lab)));
+        command
+            .args(["--controller", &doors.agents, "--name", agent, "--data"])
+            .arg(copy);
+        Ok(Process::start(agent, command, &copy.with_extension("log")))
+    }
+
+    /// How many refusals of the audit log tell of this.
+    pub(crate) fn audited(&self, word: &str) -> anyhow::Result<usize> {
+        let log = self.cluster.weir(&["audit", "--limit", "1000", "--json"]);
+        let log: Value = serde_json::from_str(&log.stdout).with_context(|| format!("{log:?}"))?;
+        let entries = log["last"].as_array().context("entries")?.iter();
+        let refusals = entries.filter(|entry| entry["outcome"] == "refused");
+        Ok(refusals
+            .filter(|entry| entry.to_string().contains(word))
+            .count())
+    }
+
+    /// How often the agents have said that a stream of theirs has no link.
+    pub(crate) fn complaints(&self) -> usize {
+        let said = AGENTS.map(|name| self.cluster.agent(name).output());
+        said.iter()
+            .map(|said| said.matches("no link").count())
+            .sum()
+    }
+
     /// One number from the database; `None` while it cannot be read.
     pub(crate) fn try_ask(&self, query: &str) -> Option<i64> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
@@ -238,134 +400,6 @@ impl Rig {
         let agents = AGENTS.iter().map(|name| self.cluster.agent(name).id());
         agents.chain([self.cluster.controller().id()]).collect()
     }
-
-    /// Holds what is stored of a run against what was measured, and looks whether
-    /// everybody is well.
-    pub(crate) fn judge(&self, outcome: &mut Outcome, run: u32, document: &Value) {
-        self.compare(outcome, run);
-        self.conserve(outcome, run, document);
-        self.be_contiguous(outcome);
-        self.be_well(outcome);
-        outcome.grew_kib = outcome.grew_kib.max(self.watch.grew_kib());
-    }
-
-    /// As [`judge`](Self::judge), of a run that lacks the end of an agent.
-    pub(crate) fn judge_part(&self, outcome: &mut Outcome, run: u32) {
-        self.compare(outcome, run);
-        self.be_contiguous(outcome);
-        self.be_well(outcome);
-        outcome.grew_kib = outcome.grew_kib.max(self.watch.grew_kib());
-    }
-
-    /// As [`judge`](Self::judge), where no second names of segments can be had: what was
-    /// measured is what the ends say at their end.
-    pub(crate) fn judge_by_totals(&self, outcome: &mut Outcome, run: u32, document: &Value) {
-        self.conserve(outcome, run, document);
-        let ledger = |key: &str| document["ledger"][key].as_u64().unwrap_or(0) as usize;
-        outcome.expected += ledger("expected");
-        outcome.lost += ledger("expected").saturating_sub(ledger("stored"));
-        let twice = "SELECT count(*) FROM (SELECT 1 FROM records
-                     GROUP BY flow, end, stream, k HAVING count(*) > 1)";
-        let twice = self.try_ask(twice);
-        outcome.check(twice == Some(0), || {
-            format!("{twice:?} rows are stored twice")
-        });
-        outcome.doubled += twice.unwrap_or(0) as usize;
-        self.be_well(outcome);
-        outcome.grew_kib = outcome.grew_kib.max(self.watch.grew_kib());
-    }
-
-    /// Missing, altered, doubled and invented rows, by the ledger.
-    pub(crate) fn compare(&self, outcome: &mut Outcome, run: u32) {
-        let measured = self.tap.rows(run);
-        let mut stored: BTreeMap<Key, Vec<KeptRow>> = BTreeMap::new();
-        for row in account::stored_rows(&self.cluster.database(), run) {
-            stored.entry(row.key()).or_default().push(row);
-        }
-        let (mut lost, mut altered, mut doubled) = (0, 0, 0);
-        for (key, row) in &measured {
-            match stored.remove(key).as_deref() {
-                None => lost += 1,
-                Some(rows) => {
-                    altered += usize::from(rows[0] != *row);
-                    doubled += rows.len() - 1;
-                }
-            }
-        }
-        let invented = stored.values().map(Vec::len).sum::<usize>();
-        outcome.check(!measured.is_empty(), || "nothing was measured".into());
-        outcome.check(lost == 0, || format!("{lost} rows are not stored"));
-        outcome.check(altered == 0, || {
-            format!("{altered} rows are not what was measured")
-        });
-        outcome.check(doubled == 0, || format!("{doubled} rows are stored twice"));
-        outcome.check(invented == 0, || {
-            format!("{invented} rows were never measured")
-        });
-        outcome.expected += measured.len();
-        outcome.lost += lost + altered;
-        outcome.doubled += doubled + invented;
-    }
-
-    /// The sum of the rows is what each end said at its end.
-    pub(crate) fn conserve(&self, outcome: &mut Outcome, run: u32, document: &Value) {
-        let whole = document["checks"]["complete"] == true;
-        outcome.check(whole, || {
-            format!("the result lacks something: {}", document["ledger"])
-        });
-        if !whole {
-            return;
-        }
-        let account = account::stored(&self.cluster, &format!("r-{run:04}"));
-        for (key, kept) in &account {
-            let holds = kept.rows.len() == kept.closed.rows as usize
-                && kept.sum(false) == kept.closed.total;
-            outcome.check(holds, || format!("{key:?}: the rows are not its total"));
-        }
-        let flows = document["flows"].as_array().map_or(0, Vec::len);
-        outcome.check(account.len() == 2 * flows, || {
-            format!("{} manifests of {flows} flows", account.len())
-        });
-    }
-
-    /// Of each boot as much is stored as it has measured, without a hole.
-    fn be_contiguous(&self, outcome: &mut Outcome) {
-        let Some(acked) = self.watermarks() else {
-            outcome
-                .problems
-                .push("the watermarks cannot be read".into());
-            return;
-        };
-        for boot in self.tap.boots() {
-            let (count, last) = (boot.entries.len() as u64, boot.last());
-            let stored = acked.get(&(boot.agent.clone(), boot.boot.clone()));
-            // What the last boot of an agent adds of gaps has no file.
-            let holds = count == last && stored.is_some_and(|stored| *stored >= last);
-            outcome.check(holds, || {
-                format!(
-                    "{} measured {count} entries up to {last}, stored up to {stored:?}",
-                    boot.agent
-                )
-            });
-        }
-    }
-
-    fn be_well(&self, outcome: &mut Outcome) {
-        let logs = AGENTS.map(|name| self.cluster.agent(name).output());
-        let controller = self.cluster.controller().output();
-        for log in logs.iter().chain([&controller]) {
-            outcome.check(!log.contains("panicked"), || "a process panicked".into());
-        }
-        let begun = Instant::now();
-        // Connections of former sessions end on their own.
-        while self.watch.files_above() > 8 && begun.elapsed() < PATIENCE / 3 {
-            thread::sleep(LOOK);
-        }
-        let above = self.watch.files_above();
-        outcome.check(above <= 8, || {
-            format!("{above} files more are open than before")
-        });
-    }
 }
 
 /// Looks until there is something.
@@ -382,73 +416,5 @@ pub(crate) fn wait<T>(
             bail!("waited {} s for {what}", PATIENCE.as_secs());
         }
         thread::sleep(LOOK);
-    }
-}
-
-/// Watches memory and open files of processes.
-struct Watch {
-    seen: Arc<Mutex<BTreeMap<u32, Seen>>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-#[derive(Clone, Copy)]
-struct Seen {
-    first: Usage,
-    most_kib: u64,
-}
-
-impl Watch {
-    fn start() -> Self {
-        Self {
-            seen: Arc::default(),
-            thread: None,
-        }
-    }
-
-    /// Looks at these from now on, until this value is dropped.
-    fn begin(&mut self, pids: &[u32]) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for pid in pids {
-            if let Some(first) = Usage::of(*pid) {
-                let most_kib = first.anonymous_kib;
-                seen.entry(*pid).or_insert(Seen { first, most_kib });
-            }
-        }
-        drop(seen);
-        if self.thread.is_none() {
-            let watched = Arc::downgrade(&self.seen);
-            self.thread = Some(thread::spawn(move || {
-                while let Some(watched) = watched.upgrade() {
-                    let mut seen = watched.lock().unwrap_or_else(PoisonError::into_inner);
-                    for (pid, seen) in seen.iter_mut() {
-                        if let Some(now) = Usage::of(*pid) {
-                            seen.most_kib = seen.most_kib.max(now.anonymous_kib);
-                        }
-                    }
-                    drop(seen);
-                    drop(watched);
-                    thread::sleep(Duration::from_millis(100));
-                }
-            }));
-        }
-    }
-
-    fn of_all(&self, figure: impl Fn(u32, &Seen) -> u64) -> u64 {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let figures = seen.iter().map(|(pid, seen)| figure(*pid, seen));
-        figures.max().unwrap_or(0)
-    }
-
-    /// The most that one process has grown.
-    fn grew_kib(&self) -> u64 {
-        self.of_all(|_, seen| seen.most_kib - seen.first.anonymous_kib)
-    }
-
-    /// How many files more than at first one process has open now.
-    fn files_above(&self) -> u64 {
-        self.of_all(|pid, seen| {
-            let now = Usage::of(pid).map_or(0, |now| now.files);
-            now.saturating_sub(seen.first.files) as u64
-        })
     }
 }
