@@ -284,8 +284,16 @@ impl Cluster {
     /// # Panics
     /// When they are not in time.
     pub fn await_agents(&self, count: usize) {
+        self.await_agents_within(count, START_LIMIT);
+    }
+
+    /// As [`await_agents`](Self::await_agents), with a limit of its own.
+    ///
+    /// # Panics
+    /// When they are not in time.
+    pub fn await_agents_within(&self, count: usize, limit: Duration) {
         let what = format!("{count} agents");
-        eventually(&what, START_LIMIT, || {
+        eventually(&what, limit, || {
             let listed = self.weir(&["agents", "--json"]);
             let agents = listed.json();
             let alive = agents["agents"]

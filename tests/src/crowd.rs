@@ -4,21 +4,29 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
-use weir_agent::{Agent, AgentConfig};
+use weir_agent::{Agent, AgentConfig, EnrolConfig, TokenSource};
 use weir_runtime::Shutdown;
+use weir_runtime::tls::Secret;
 
 use crate::Cluster;
+
+/// How long some more agents have to be there.
+const JOIN_LIMIT: Duration = Duration::from_secs(120);
+/// So many enrol at once: each has to be there within its own limits.
+const AT_ONCE: usize = 100;
 
 /// Agents of one process, on loopback.
 #[derive(Debug)]
 pub struct Crowd {
     runtime: Option<tokio::runtime::Runtime>,
     shutdown: Shutdown,
-    _data: TempDir,
+    count: usize,
+    data: TempDir,
 }
 
 impl Crowd {
-    /// So many agents, once all of them are there.
+    /// So many agents, once all of them are there. They come in over TLS where the
+    /// controller has it.
     ///
     /// # Panics
     /// When they are not in time.
@@ -38,28 +46,55 @@ impl Crowd {
             .enable_all()
             .build()
             .expect("a runtime");
-        let data = tempfile::tempdir().expect("a directory");
-        let shutdown = Shutdown::new();
-        for i in 0..count {
-            let name = format!("h{i:03}").parse().expect("a name");
-            let endpoint = cluster.join_endpoint().parse().expect("an endpoint");
-            let mut config = AgentConfig::new(endpoint, name, data.path().join(i.to_string()));
-            config.lab = true;
-            config
-                .labels
-                .insert("asn", &(150 + i % 10).to_string())
-                .expect("a label");
-            let role = if i == 0 { "sink" } else { "source" };
-            config.labels.insert("role", role).expect("a label");
-            let agent = Agent::build(config).unwrap_or_else(|error| panic!("{error}"));
-            runtime.spawn(agent.run(shutdown.token()));
-        }
-        cluster.await_agents(count);
-        Self {
+        let mut crowd = Self {
             runtime: Some(runtime),
-            shutdown,
-            _data: data,
+            shutdown: Shutdown::new(),
+            count: 0,
+            data: tempfile::tempdir().expect("a directory"),
+        };
+        crowd.add(cluster, count);
+        crowd
+    }
+
+    /// So many more.
+    ///
+    /// # Panics
+    /// When they are not in time.
+    pub fn add(&mut self, cluster: &Cluster, count: usize) {
+        let token = (cluster.has_tls() && count > 0).then(|| cluster.token(count));
+        let last = self.count + count;
+        while self.count < last {
+            let next = last.min(self.count + AT_ONCE);
+            for i in self.count..next {
+                self.start(cluster, i, token.as_deref());
+            }
+            self.count = next;
+            cluster.await_agents_within(next, JOIN_LIMIT);
         }
+    }
+
+    fn start(&self, cluster: &Cluster, i: usize, token: Option<&str>) {
+        let name = format!("h{i:03}").parse().expect("a name");
+        let endpoint = match token {
+            Some(_) => cluster.doors().agents.clone(),
+            None => cluster.join_endpoint(),
+        };
+        let endpoint = endpoint.parse().expect("an endpoint");
+        let mut config = AgentConfig::new(endpoint, name, self.data.path().join(i.to_string()));
+        config.enrol = token.map(|token| EnrolConfig {
+            endpoint: cluster.doors().enrol.parse().expect("an endpoint"),
+            token: TokenSource::Text(Secret::new(token.as_bytes().to_vec())),
+        });
+        config.lab = true;
+        config
+            .labels
+            .insert("asn", &(150 + i % 10).to_string())
+            .expect("a label");
+        let role = if i == 0 { "sink" } else { "source" };
+        config.labels.insert("role", role).expect("a label");
+        let agent = Agent::build(config).unwrap_or_else(|error| panic!("{error}"));
+        let runtime = self.runtime.as_ref().expect("it is there until the end");
+        runtime.spawn(agent.run(self.shutdown.token()));
     }
 }
 

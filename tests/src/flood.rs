@@ -16,12 +16,21 @@ use weir_runtime::Endpoint;
 use crate::Socket;
 use wire::PREFACE;
 
+/// Beginning of a TLS record with a ClientHello of 512 bytes (RFC 8446 sections 5.1
+/// and 4.1.2): what is missing never comes.
+const HALF_HELLO: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
+
 /// Connections that say nothing: every second one stops in the middle of the
-/// preface. They stay open as long as the value.
+/// preface, or of the TLS handshake. They stay open as long as the value.
 ///
 /// # Errors
 /// This process has no more descriptors.
 pub fn idle(endpoint: &Endpoint, count: usize) -> io::Result<Vec<Socket>> {
+    let half = if endpoint.is_plain() {
+        &PREFACE[..10]
+    } else {
+        HALF_HELLO
+    };
     let mut sockets = Vec::with_capacity(count);
     for n in 0..count {
         let mut socket = match Socket::connect(endpoint) {
@@ -35,9 +44,29 @@ pub fn idle(endpoint: &Endpoint, count: usize) -> io::Result<Vec<Socket>> {
         };
         if n % 2 == 0 {
             // It may have been closed meanwhile.
-            socket.write_all(&PREFACE[..10]).ok();
+            socket.write_all(half).ok();
         }
         sockets.push(socket);
     }
     Ok(sockets)
+}
+
+/// A connection with the longest ClientHello that may be, but for its last byte: as much
+/// as a server keeps of who has no certificate.
+///
+/// # Errors
+/// The server does not take it.
+pub fn long_hello(endpoint: &Endpoint) -> io::Result<Socket> {
+    /// Bytes of a record at most (RFC 8446 section 5.1).
+    const RECORD: usize = 16_384;
+    /// Bytes of a ClientHello; more is refused.
+    const HELLO: usize = 0xfff0;
+    let mut hello = vec![1, 0, (HELLO >> 8) as u8, HELLO as u8];
+    hello.resize(HELLO, 0);
+    let mut socket = Socket::connect(endpoint)?;
+    for part in hello.chunks(RECORD) {
+        let head = [22, 3, 1, (part.len() >> 8) as u8, part.len() as u8];
+        socket.write_all(&[&head, part].concat())?;
+    }
+    Ok(socket)
 }

@@ -65,6 +65,11 @@ impl Cluster {
         self.doors.as_ref().expect("the controller has TLS")
     }
 
+    /// Whether agents come in over TLS.
+    pub fn has_tls(&self) -> bool {
+        self.doors.is_some()
+    }
+
     /// A token for so many agents.
     ///
     /// # Panics

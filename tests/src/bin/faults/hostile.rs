@@ -1,5 +1,6 @@
 //! Strangers at the agents' socket while honest agents deliver.
 
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -8,15 +9,20 @@ use weir_runtime::Endpoint;
 use weir_tests::flood::{self, Attack, Honest, Limit};
 use weir_tests::mutants::{Descriptors, Dice, is_read};
 use weir_tests::report::quantile;
+use weir_tests::{Cluster, Usage, binary};
 
 use crate::Settings;
 use crate::link::{CALM, lively};
 use crate::outcome::Outcome;
-use crate::rig::Rig;
+use crate::rig::{Rig, wait};
 
 /// Most growth of the controller's memory under floods, and in a crowd, KiB.
 const FLOOD_KIB: u64 = 32 * 1024;
 const CROWD_KIB: u64 = 64 * 1024;
+/// Most memory for one peer without a certificate, KiB.
+const STRANGER_KIB: f64 = 64.0;
+/// The agent that joins in a crowd.
+const NEWCOMER: &str = "newcomer";
 /// How much longer an honest agent may wait for its acknowledgements.
 const LONGER: f64 = 2.0;
 
@@ -49,33 +55,76 @@ pub(crate) fn flood(settings: Settings) -> anyhow::Result<Outcome> {
 pub(crate) fn crowd(settings: Settings) -> anyhow::Result<Outcome> {
     let length = Duration::from_secs(settings.or_quick(30, 3));
     let count = settings.or_quick(10_000, 1_000);
-    let mut scene = Scene::set(settings, length * 2)?;
+    let mut scene = Scene::set_in(Rig::over_tls()?, settings, length * 2)?;
+    let endpoint: Endpoint = scene.rig.cluster.doors().agents.parse()?;
+    let (hello_kib, held) = one_hello_kib(&scene.rig, &endpoint)?;
     scene.calm(length);
-    let endpoint: Endpoint = scene.rig.cluster.join_endpoint().parse()?;
+    // It has its certificate, and comes back in the crowd.
+    let doors = scene.rig.cluster.doors().clone();
+    let token = scene.rig.cluster.token(1);
+    let newcomer = || Command::new(binary("weir-agent"));
+    let cluster = &mut scene.rig.cluster;
+    cluster.launch_at(&doors, &token, NEWCOMER, newcomer());
+    let joined = |cluster: &Cluster| cluster.agent(NEWCOMER).output().matches("joined").count();
+    wait("a certificate", || Ok((joined(cluster) > 0).then_some(())))?;
+    cluster.take_agent(NEWCOMER).stop();
     let begun = Instant::now();
     let crowd = flood::idle(&endpoint, count)?;
-    scene.outcome.injected = format!(
-        "{} connections, every second one in the middle of the preface",
-        crowd.len()
-    );
     let one_more = Instant::now();
-    let newcomer = Honest::start(&scene.rig.cluster.join_endpoint(), "newcomer");
-    while newcomer.waits(one_more, Instant::now()).is_empty() {
+    let cluster = &mut scene.rig.cluster;
+    cluster.launch_at(&doors, "", NEWCOMER, newcomer());
+    while joined(cluster) < 2 {
         ensure!(
             one_more.elapsed() < Duration::from_secs(60),
-            "no agent joins"
+            "no agent joins: {}",
+            cluster.agent(NEWCOMER).output()
         );
         sleep(Duration::from_millis(10));
     }
-    scene.outcome.recovered_in(one_more.elapsed());
-    let joined = scene.outcome.recovered.unwrap_or_default();
+    let joined = one_more.elapsed();
+    scene.outcome.recovered_in(joined);
+    scene.outcome.injected = format!(
+        "{} connections, every second one in the middle of the TLS handshake",
+        crowd.len()
+    );
+    scene.outcome.notes.push(format!(
+        "an agent joined in {:.1} s; {hello_kib:.1} KiB for each of {held} peers without a \
+         certificate that say as much as is read",
+        joined.as_secs_f64()
+    ));
     scene.outcome.check(joined <= Duration::from_secs(5), || {
         format!("a new agent joined after {joined:?}")
     });
+    scene.outcome.check(hello_kib <= STRANGER_KIB, || {
+        format!("{hello_kib:.1} KiB for a peer without a certificate")
+    });
     sleep(length.saturating_sub(begun.elapsed()));
-    newcomer.stop().context("the agent that joined")?;
     drop(crowd);
     scene.end(begun, CROWD_KIB)
+}
+
+/// The controller's memory for a peer without a certificate that has said almost all of
+/// the longest ClientHello, and how many of them there were.
+fn one_hello_kib(rig: &Rig, endpoint: &Endpoint) -> anyhow::Result<(f64, usize)> {
+    /// Fewer than the connections that a listener lets wait.
+    const PEERS: usize = 200;
+    let memory = || {
+        let usage = Usage::of(rig.cluster.controller().id());
+        usage.map(|usage| usage.anonymous_kib as f64)
+    };
+    let before = memory().context("the controller has ended")?;
+    let mut peers = Vec::new();
+    for _ in 0..PEERS {
+        peers.push(flood::long_hello(endpoint)?);
+    }
+    // They have 5 s; what is under way arrives in far less.
+    let mut most = before;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        most = most.max(memory().context("the controller has ended")?);
+        sleep(Duration::from_millis(20));
+    }
+    Ok(((most - before) / PEERS as f64, peers.len()))
 }
 
 pub(crate) fn noise(settings: Settings) -> anyhow::Result<Outcome> {
@@ -117,7 +166,10 @@ struct Scene {
 impl Scene {
     /// Everything is up, in a run of at least `length`.
     fn set(settings: Settings, length: Duration) -> anyhow::Result<Self> {
-        let mut rig = Rig::up()?;
+        Self::set_in(Rig::up()?, settings, length)
+    }
+
+    fn set_in(mut rig: Rig, settings: Settings, length: Duration) -> anyhow::Result<Self> {
         // The timed agent's records are of a run that was deleted.
         for _ in 0..2 {
             let line = "--from a1 --to a2 --udp 1M --for 1s --ignore behind,frozen";

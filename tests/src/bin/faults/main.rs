@@ -121,7 +121,7 @@ const ROWS: [Row; 31] = [
         "a copy of an agent's data directory is started",
         network::clone,
     ),
-    row("flip", "a bit is flipped under TLS, 30 times", link::flip),
+    row("flip", "a bit is flipped under TLS, 20 times", link::flip),
     row("delay", "300 to 400 ms each way", link::delay),
     row(
         "cut",
@@ -176,7 +176,7 @@ const ROWS: [Row; 31] = [
     ),
     row(
         "crowd",
-        "10,000 connections that say nothing or half a preface",
+        "10,000 connections that say nothing or half a TLS handshake",
         hostile::crowd,
     ),
     row(
@@ -231,7 +231,7 @@ const PARTS: [Part; 2] = [
     },
     Part {
         name: "agents",
-        about: "idle agents: memory, and their return after a restart",
+        about: "memory for idle agents, of an agent alone; return after a restart",
         measure: agents::measure,
     },
 ];
