@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use weir_agent::{Agent, AgentConfig, EnrolConfig, TokenSource};
 use weir_runtime::Shutdown;
 use weir_runtime::tls::Secret;
@@ -12,6 +13,8 @@ use crate::Cluster;
 
 /// How long some more agents have to be there.
 const JOIN_LIMIT: Duration = Duration::from_secs(120);
+/// How long they have to end.
+const END_LIMIT: Duration = Duration::from_secs(20);
 /// So many enrol at once: each has to be there within its own limits.
 const AT_ONCE: usize = 100;
 
@@ -20,7 +23,7 @@ const AT_ONCE: usize = 100;
 pub struct Crowd {
     runtime: Option<tokio::runtime::Runtime>,
     shutdown: Shutdown,
-    count: usize,
+    agents: JoinSet<()>,
     data: TempDir,
 }
 
@@ -49,7 +52,7 @@ impl Crowd {
         let mut crowd = Self {
             runtime: Some(runtime),
             shutdown: Shutdown::new(),
-            count: 0,
+            agents: JoinSet::new(),
             data: tempfile::tempdir().expect("a directory"),
         };
         crowd.add(cluster, count);
@@ -62,18 +65,17 @@ impl Crowd {
     /// When they are not in time.
     pub fn add(&mut self, cluster: &Cluster, count: usize) {
         let token = (cluster.has_tls() && count > 0).then(|| cluster.token(count));
-        let last = self.count + count;
-        while self.count < last {
-            let next = last.min(self.count + AT_ONCE);
-            for i in self.count..next {
+        let last = self.agents.len() + count;
+        while self.agents.len() < last {
+            let next = last.min(self.agents.len() + AT_ONCE);
+            for i in self.agents.len()..next {
                 self.start(cluster, i, token.as_deref());
             }
-            self.count = next;
             cluster.await_agents_within(next, JOIN_LIMIT);
         }
     }
 
-    fn start(&self, cluster: &Cluster, i: usize, token: Option<&str>) {
+    fn start(&mut self, cluster: &Cluster, i: usize, token: Option<&str>) {
         let name = format!("h{i:03}").parse().expect("a name");
         let endpoint = match token {
             Some(_) => cluster.doors().agents.clone(),
@@ -94,7 +96,8 @@ impl Crowd {
         config.labels.insert("role", role).expect("a label");
         let agent = Agent::build(config).unwrap_or_else(|error| panic!("{error}"));
         let runtime = self.runtime.as_ref().expect("it is there until the end");
-        runtime.spawn(agent.run(self.shutdown.token()));
+        let agent = agent.run(self.shutdown.token());
+        self.agents.spawn_on(agent, runtime.handle());
     }
 }
 
@@ -102,7 +105,11 @@ impl Drop for Crowd {
     fn drop(&mut self) {
         self.shutdown.request();
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(Duration::from_secs(10));
+            // A runtime that ends under them aborts what they wait for.
+            let agents = std::mem::take(&mut self.agents).join_all();
+            let limit = async { tokio::time::timeout(END_LIMIT, agents).await };
+            let _late = runtime.block_on(limit).is_err();
+            runtime.shutdown_background();
         }
     }
 }

@@ -52,21 +52,25 @@ fn idle(settings: Settings) -> anyhow::Result<Vec<Figure>> {
             .note(format!("{none:.0} KiB before the first agent")),
         back(&mut cluster, some, 15.0),
     ];
-    let settled = {
+    let settled = |cluster: &Cluster| {
         sleep(IDLE);
-        memory(cluster.controller().id())?
+        memory(cluster.controller().id())
     };
+    let before = settled(&cluster)?;
     crowd.add(&cluster, many - some);
-    sleep(IDLE);
-    let each = (memory(cluster.controller().id())? - settled) / (many - some) as f64;
-    figures.push(
-        Figure::new(format!(
-            "the same per agent, from {some} to {many} agents, KiB"
-        ))
-        .ours(Some(Spread::one(each)))
-        .target(Target::AtMost(128.0)),
-    );
-    figures.push(back(&mut cluster, many, 30.0));
+    let joined = settled(&cluster)?;
+    let again = back(&mut cluster, many, 30.0);
+    let returned = settled(&cluster)?;
+    for (all, how) in [
+        (joined, "they have just enrolled"),
+        (returned, "all have come back to a controller started again"),
+    ] {
+        let what = format!("the same, from {some} to {many} agents, KiB");
+        let each = (all - before) / (many - some) as f64;
+        let figure = Figure::new(what).ours(Some(Spread::one(each)));
+        figures.push(figure.target(Target::AtMost(128.0)).note(how));
+    }
+    figures.push(again);
     Ok(figures)
 }
 
