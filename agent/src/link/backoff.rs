@@ -11,8 +11,11 @@ const FACTOR: f64 = 1.6;
 const JITTER: f64 = 0.3;
 /// Longest wait while traffic runs or records wait.
 const CAP_BUSY: Duration = Duration::from_secs(5);
-/// Longest wait of an idle agent.
-const CAP_IDLE: Duration = Duration::from_secs(30);
+/// Longest wait of an idle agent: with its jitter, and an attempt that was under way when
+/// a network healed, it is back within 10 s.
+const CAP_IDLE: Duration = Duration::from_secs(6);
+/// Longest wait of an idle agent that was refused for good.
+const CAP_REFUSED: Duration = Duration::from_secs(30);
 /// Longest wait for a controller of the same host: an attempt costs a system call.
 const CAP_LOCAL: Duration = Duration::from_secs(2);
 /// A session that lasted this long was healthy: the next wait is the first again.
@@ -23,12 +26,17 @@ const HEALTHY: Duration = Duration::from_secs(10);
 pub(crate) struct Backoff {
     next: Duration,
     local: bool,
+    refused: bool,
 }
 
 impl Backoff {
     /// `local`: the controller is reached through a unix socket.
     pub(crate) fn new(local: bool) -> Self {
-        Self { next: FIRST, local }
+        Self {
+            next: FIRST,
+            local,
+            refused: false,
+        }
     }
 
     /// A session has ended after `lasted`.
@@ -40,7 +48,8 @@ impl Backoff {
 
     /// The controller has refused for good: trying soon is no use.
     pub(crate) fn refused(&mut self) {
-        self.next = CAP_IDLE;
+        self.next = CAP_REFUSED;
+        self.refused = true;
     }
 
     /// How long to wait now, from uniformly random bits. `busy`: traffic runs
@@ -49,10 +58,12 @@ impl Backoff {
         let cap = match (self.local, busy) {
             (true, _) => CAP_LOCAL,
             (false, true) => CAP_BUSY,
+            (false, false) if self.refused => CAP_REFUSED,
             (false, false) => CAP_IDLE,
         };
+        self.refused = false;
         let base = self.next.min(cap);
-        self.next = self.next.mul_f64(FACTOR).min(CAP_IDLE);
+        self.next = self.next.mul_f64(FACTOR).min(CAP_REFUSED);
         let unit = (random >> 11) as f64 / (1_u64 << 53) as f64;
         base.mul_f64(1.0 - JITTER + 2.0 * JITTER * unit)
     }
@@ -84,6 +95,8 @@ mod tests {
         backoff.session_ended(HEALTHY);
         assert_eq!(backoff.wait(false, MIDDLE), FIRST);
         backoff.refused();
+        assert_eq!(backoff.wait(false, MIDDLE), CAP_REFUSED);
+        // Out of reach after that: it may be another controller that comes back.
         assert_eq!(backoff.wait(false, MIDDLE), CAP_IDLE);
     }
 

@@ -12,7 +12,7 @@ use weir_tests::report::quantile;
 use weir_tests::{Cluster, Usage, binary};
 
 use crate::Settings;
-use crate::link::{CALM, lively};
+use crate::link::{LONG, lively};
 use crate::outcome::Outcome;
 use crate::rig::{Rig, wait};
 
@@ -29,7 +29,7 @@ const LONGER: f64 = 2.0;
 pub(crate) fn flood(settings: Settings) -> anyhow::Result<Outcome> {
     let each = Duration::from_secs(settings.or_quick(6, 1));
     let calm = each * Attack::ALL.len() as u32;
-    let mut scene = Scene::set(settings, calm * 2)?;
+    let mut scene = Scene::set_in(Rig::up()?)?;
     scene.calm(calm);
     let endpoint: Endpoint = scene.rig.cluster.join_endpoint().parse()?;
     let mut done = Vec::new();
@@ -55,7 +55,7 @@ pub(crate) fn flood(settings: Settings) -> anyhow::Result<Outcome> {
 pub(crate) fn crowd(settings: Settings) -> anyhow::Result<Outcome> {
     let length = Duration::from_secs(settings.or_quick(30, 3));
     let count = settings.or_quick(10_000, 1_000);
-    let mut scene = Scene::set_in(Rig::over_tls()?, settings, length * 2)?;
+    let mut scene = Scene::set_in(Rig::over_tls()?)?;
     let endpoint: Endpoint = scene.rig.cluster.doors().agents.parse()?;
     let (hello_kib, held) = one_hello_kib(&scene.rig, &endpoint)?;
     scene.calm(length);
@@ -164,12 +164,8 @@ struct Scene {
 }
 
 impl Scene {
-    /// Everything is up, in a run of at least `length`.
-    fn set(settings: Settings, length: Duration) -> anyhow::Result<Self> {
-        Self::set_in(Rig::up()?, settings, length)
-    }
-
-    fn set_in(mut rig: Rig, settings: Settings, length: Duration) -> anyhow::Result<Self> {
+    /// Everything is up, in a run that goes on.
+    fn set_in(mut rig: Rig) -> anyhow::Result<Self> {
         // The timed agent's records are of a run that was deleted.
         for _ in 0..2 {
             let line = "--from a1 --to a2 --udp 1M --for 1s --ignore behind,frozen";
@@ -178,7 +174,7 @@ impl Scene {
         let deleted = rig.cluster.weir(&["delete", "r-0001"]);
         ensure!(deleted.code == 0, "{deleted:?}");
         let honest = Honest::start(&rig.cluster.join_endpoint(), "honest");
-        let run = rig.begin(CALM + length + settings.slack() * 2)?;
+        let run = rig.begin(LONG)?;
         Ok(Self {
             rig,
             run,
@@ -211,7 +207,7 @@ impl Scene {
         let mut outcome = self.outcome;
         outcome.recovered = outcome.recovered.max(Some(self.rig.fresh()?));
         self.honest.stop().context("the timed agent's session")?;
-        let (_, document) = self.rig.end()?;
+        let (_, document) = self.rig.stop()?;
         lively(&mut outcome);
         self.rig.judge(&mut outcome, self.run, &document);
         let grew = outcome.grew_kib;

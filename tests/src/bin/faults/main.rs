@@ -74,8 +74,13 @@ const fn row(
     Row { name, about, run }
 }
 
-const ROWS: [Row; 31] = [
+const ROWS: [Row; 32] = [
     row("partition", "nothing passes for 60 s", network::partition),
+    row(
+        "idle",
+        "nothing passes for 45 s, between runs",
+        network::idle,
+    ),
     row(
         "one-way",
         "20 s without one direction, then the other",

@@ -49,6 +49,29 @@ pub(crate) fn partition(settings: Settings) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// Agents without a run, which try less often.
+pub(crate) fn idle(settings: Settings) -> anyhow::Result<Outcome> {
+    let length = Duration::from_secs(settings.or_quick(45, 8));
+    let rig = Rig::wired()?;
+    let mut outcome = Outcome::default();
+    let begun = Instant::now();
+    rig.wires().drop_packets(SILENCE)?;
+    outcome.detected = Some(rig.until_state(AGENTS[1], settings.or_quick("lost", "suspect"))?);
+    sleep(length.saturating_sub(begun.elapsed()));
+    let counted = rig.wires().pass_packets()?;
+    let silent = begun.elapsed().as_secs_f64();
+    let healed = Instant::now();
+    for agent in AGENTS {
+        rig.until_state(agent, "alive")?;
+    }
+    outcome.recovered = Some(healed.elapsed());
+    outcome.injected = format!("{silent:.0} s, {} packets dropped", counted.dropped);
+    outcome.check(counted.dropped > 0, || "nothing was dropped".into());
+    noticed(&mut outcome, LOST);
+    lively(&mut outcome);
+    Ok(outcome)
+}
+
 pub(crate) fn one_way(settings: Settings) -> anyhow::Result<Outcome> {
     let length = Duration::from_secs(settings.or_quick(20, 3));
     let mut rig = Rig::wired()?;

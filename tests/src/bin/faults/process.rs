@@ -131,9 +131,7 @@ fn count_gaps(
 pub(crate) fn agent_stop(settings: Settings) -> anyhow::Result<Outcome> {
     let lengths = settings.or_quick(&[5, 30][..], &[3][..]);
     let mut rig = Rig::up()?;
-    let sum: u64 = lengths.iter().sum();
-    let calm = lengths.len() as u32 * settings.slack();
-    let run = rig.begin(CALM + Duration::from_secs(sum) + calm)?;
+    let run = rig.begin(LONG)?;
     let mut outcome = Outcome {
         injected: format!("{lengths:?} s"),
         ..Outcome::default()
@@ -148,7 +146,7 @@ pub(crate) fn agent_stop(settings: Settings) -> anyhow::Result<Outcome> {
         rig.cluster.agent(AGENTS[1]).signal("CONT");
         outcome.recovered_in(rig.fresh()?);
     }
-    let (_, document) = rig.end()?;
+    let (_, document) = rig.stop()?;
     lively(&mut outcome);
     rig.judge(&mut outcome, run, &document);
     Ok(outcome)
@@ -157,7 +155,7 @@ pub(crate) fn agent_stop(settings: Settings) -> anyhow::Result<Outcome> {
 pub(crate) fn controller_stop(settings: Settings) -> anyhow::Result<Outcome> {
     let length = Duration::from_secs(settings.or_quick(60, 4));
     let mut rig = Rig::up()?;
-    let run = rig.begin(CALM + length + settings.slack())?;
+    let run = rig.begin(LONG)?;
     let mut outcome = Outcome {
         injected: format!("{} s", length.as_secs()),
         ..Outcome::default()
@@ -166,7 +164,7 @@ pub(crate) fn controller_stop(settings: Settings) -> anyhow::Result<Outcome> {
     sleep(length);
     rig.cluster.controller().signal("CONT");
     outcome.recovered = Some(rig.fresh()?);
-    let (_, document) = rig.end()?;
+    let (_, document) = rig.stop()?;
     lively(&mut outcome);
     rig.judge(&mut outcome, run, &document);
     Ok(outcome)

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use weir_tests::{Cluster, SmallDisk};
 
 use crate::Settings;
-use crate::link::{CALM, lively};
+use crate::link::{LONG, lively};
 use crate::outcome::Outcome;
 use crate::rig::{AGENTS, Rig, wait};
 
@@ -24,7 +24,7 @@ pub(crate) fn controller_disk(settings: Settings) -> anyhow::Result<Outcome> {
     let disk = SmallDisk::of(CONTROLLER_MIB, &cluster.controller_data());
     cluster.start_controller();
     let mut rig = Rig::around(cluster)?;
-    let run = rig.begin(CALM + length + settings.slack())?;
+    let run = rig.begin(LONG)?;
     let mut outcome = Outcome {
         injected: format!("{} s", length.as_secs()),
         ..Outcome::default()
@@ -40,7 +40,7 @@ pub(crate) fn controller_disk(settings: Settings) -> anyhow::Result<Outcome> {
     sleep(length.saturating_sub(begun.elapsed()));
     disk.free();
     outcome.recovered = Some(rig.fresh()?);
-    let (_, document) = rig.end()?;
+    let (_, document) = rig.stop()?;
     lively(&mut outcome);
     rig.judge(&mut outcome, run, &document);
     Ok(outcome)
@@ -53,7 +53,7 @@ pub(crate) fn agent_disk(settings: Settings) -> anyhow::Result<Outcome> {
     fs::create_dir_all(&data)?;
     let disk = SmallDisk::of(AGENT_MIB, &data);
     let mut rig = Rig::around(cluster)?;
-    let run = rig.begin(CALM + length + settings.slack())?;
+    let run = rig.begin(LONG)?;
     let mut outcome = Outcome {
         injected: format!("{} s", length.as_secs()),
         notes: vec!["measured: by the ends' own totals".into()],
@@ -74,7 +74,7 @@ pub(crate) fn agent_disk(settings: Settings) -> anyhow::Result<Outcome> {
         Ok(said.contains("the spool is written again").then_some(()))
     })?;
     outcome.recovered = Some(begun.elapsed());
-    let (_, document) = rig.end()?;
+    let (_, document) = rig.stop()?;
     lively(&mut outcome);
     rig.judge_by_totals(&mut outcome, run, &document);
     Ok(outcome)
@@ -83,7 +83,7 @@ pub(crate) fn agent_disk(settings: Settings) -> anyhow::Result<Outcome> {
 pub(crate) fn locked_database(settings: Settings) -> anyhow::Result<Outcome> {
     let length = Duration::from_secs(settings.or_quick(30, 3));
     let mut rig = Rig::up()?;
-    let run = rig.begin(CALM + length + settings.slack())?;
+    let run = rig.begin(LONG)?;
     let mut outcome = Outcome {
         injected: format!("{} s", length.as_secs()),
         ..Outcome::default()
@@ -94,7 +94,7 @@ pub(crate) fn locked_database(settings: Settings) -> anyhow::Result<Outcome> {
     sleep(length);
     database.execute_batch("ROLLBACK")?;
     outcome.recovered = Some(rig.fresh()?);
-    let (_, document) = rig.end()?;
+    let (_, document) = rig.stop()?;
     lively(&mut outcome);
     rig.judge(&mut outcome, run, &document);
     Ok(outcome)
