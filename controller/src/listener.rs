@@ -23,7 +23,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use weir_common::id::AgentName;
@@ -35,6 +34,7 @@ pub use gate::Called;
 pub use handshake::Tls;
 
 use gate::{Gate, Place};
+use handshake::Secured;
 
 /// Most connections of one listener at once: two for each of 2,000 agents, with room.
 const CONNECTIONS: usize = 4_096;
@@ -489,7 +489,7 @@ async fn accept_one(socket: &Socket) -> io::Result<Accepted> {
 enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Secured>),
 }
 
 /// One accepted connection; its place is given back when it is dropped.

@@ -51,16 +51,16 @@ pub fn idle(endpoint: &Endpoint, count: usize) -> io::Result<Vec<Socket>> {
     Ok(sockets)
 }
 
-/// A connection with the longest ClientHello that may be, but for its last byte: as much
-/// as a server keeps of who has no certificate.
+/// A connection with the longest ClientHello that a server could wait for, but for its
+/// last bytes.
 ///
 /// # Errors
 /// The server does not take it.
 pub fn long_hello(endpoint: &Endpoint) -> io::Result<Socket> {
     /// Bytes of a record at most (RFC 8446 section 5.1).
     const RECORD: usize = 16_384;
-    /// Bytes of a ClientHello; more is refused.
-    const HELLO: usize = 0xfff0;
+    /// Bytes of a ClientHello; the server's TLS keeps no more.
+    const HELLO: usize = 0xfc00;
     let mut hello = vec![1, 0, (HELLO >> 8) as u8, HELLO as u8];
     hello.resize(HELLO, 0);
     let mut socket = Socket::connect(endpoint)?;

@@ -67,6 +67,20 @@ impl Socket {
         }
     }
 
+    /// Whether the other side has neither said anything nor closed.
+    ///
+    /// # Errors
+    /// What the operating system says of the socket.
+    pub fn is_silent(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Unix(stream) => stream.set_nonblocking(true)?,
+            Self::Tcp(stream) => stream.set_nonblocking(true)?,
+        }
+        let read = self.read(&mut [0]);
+        self.set_blocking()?;
+        Ok(read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock))
+    }
+
     /// Reads end, writes fail.
     pub fn shutdown(&self) {
         // It may be closed already.

@@ -1,5 +1,7 @@
 //! The TLS handshake of an accepted connection, and who the peer is then.
 
+mod guarded;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +15,10 @@ use weir_runtime::tls::{
 
 use super::{Peer, Role, Transport};
 use crate::audit::{Audit, Entry, Event, Who};
+use guarded::Guarded;
+
+/// A connection whose peer is known.
+pub(super) type Secured = TlsStream<Guarded>;
 
 /// What makes a listener's connections TLS.
 #[derive(Debug, Clone)]
@@ -51,7 +57,7 @@ impl Tls {
         stream: TcpStream,
         address: SocketAddr,
         listener: Role,
-    ) -> Option<(TlsStream<TcpStream>, Peer)> {
+    ) -> Option<(Secured, Peer)> {
         match self.try_shake(stream, address, listener).await {
             Ok(shaken) => Some(shaken),
             Err(reason) => {
@@ -72,9 +78,10 @@ impl Tls {
         stream: TcpStream,
         address: SocketAddr,
         listener: Role,
-    ) -> Result<(TlsStream<TcpStream>, Peer), Refusal> {
+    ) -> Result<(Secured, Peer), Refusal> {
         let acceptor = TlsAcceptor::from(self.server.current());
-        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream))
+        let shaking = acceptor.accept(Guarded::new(stream));
+        let mut stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking)
             .await
             .map_err(|_| Refusal::Late)?
             .map_err(Refusal::Handshake)?;
@@ -82,15 +89,11 @@ impl Tls {
             return Err(Refusal::Protocol);
         }
         let peer = self.peer(&stream, address, listener)?;
+        stream.get_mut().0.trust();
         Ok((stream, peer))
     }
 
-    fn peer(
-        &self,
-        stream: &TlsStream<TcpStream>,
-        address: SocketAddr,
-        listener: Role,
-    ) -> Result<Peer, Refusal> {
+    fn peer(&self, stream: &Secured, address: SocketAddr, listener: Role) -> Result<Peer, Refusal> {
         let certificates = stream.get_ref().1.peer_certificates();
         let Some(certificate) = certificates.and_then(<[_]>::first) else {
             // Only a listener for newcomers lets the handshake come so far.

@@ -357,6 +357,36 @@ fn plain_text_http_1_and_other_protocols_are_refused() {
     });
 }
 
+/// The longest ClientHello that TLS would wait for: 63 KiB kept of each stranger.
+#[test]
+fn who_says_too_much_before_it_is_known_is_refused() {
+    const HELLO: usize = 0xfc00;
+    block_on(async {
+        let deployment = Deployment::new();
+        let mut gate = Gate::new(Role::Agent, deployment.tls()).await;
+        let mut hello = vec![1, 0, (HELLO >> 8) as u8, HELLO as u8];
+        hello.resize(HELLO, 0);
+        let mut stream = TcpStream::connect(gate.address).await.unwrap();
+        for part in hello.chunks(0x4000) {
+            let head = [22, 3, 1, (part.len() >> 8) as u8, part.len() as u8];
+            // It may be closed meanwhile.
+            stream.write_all(&[&head, part].concat()).await.ok();
+        }
+        // A reset says no as well as an end.
+        stream.read_to_end(&mut Vec::new()).await.ok();
+        assert!(
+            deployment
+                .log()
+                .contains("more than 16384 bytes before its end"),
+            "{}",
+            deployment.log()
+        );
+        let good = deployment.sign(&deployment.template("agent", "good"));
+        let _client = gate.knock(deployment.client(Some(good))).await.unwrap();
+        assert_eq!(gate.next().await.name.unwrap().as_str(), "good");
+    });
+}
+
 #[test]
 fn nothing_is_resumed() {
     block_on(async {

@@ -65,8 +65,8 @@ fn kill_agents(settings: Settings, row: &str, both: bool) -> anyhow::Result<Outc
     let mut outcome = Outcome::default();
     let mut gaps = 0;
     for time in 0..times {
-        let run = rig.begin(Duration::from_secs(6))?;
-        sleep(dice.time(Duration::from_secs(2)));
+        let run = rig.begin(Duration::from_secs(settings.or_quick(6, 3)))?;
+        sleep(dice.time(Duration::from_secs(settings.or_quick(2, 1))));
         let agent = AGENTS[time % AGENTS.len()];
         let killed = rig.cluster.take_agent(agent);
         if both {
