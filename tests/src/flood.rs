@@ -51,18 +51,16 @@ pub fn idle(endpoint: &Endpoint, count: usize) -> io::Result<Vec<Socket>> {
     Ok(sockets)
 }
 
-/// A connection with the longest ClientHello that a server could wait for, but for its
-/// last bytes.
+/// A connection with a ClientHello of so many bytes, below 64 KiB, but for the last ones.
 ///
 /// # Errors
 /// The server does not take it.
-pub fn long_hello(endpoint: &Endpoint) -> io::Result<Socket> {
+pub fn long_hello(endpoint: &Endpoint, bytes: u16) -> io::Result<Socket> {
     /// Bytes of a record at most (RFC 8446 section 5.1).
     const RECORD: usize = 16_384;
-    /// Bytes of a ClientHello; the server's TLS keeps no more.
-    const HELLO: usize = 0xfc00;
-    let mut hello = vec![1, 0, (HELLO >> 8) as u8, HELLO as u8];
-    hello.resize(HELLO, 0);
+    let [high, low] = bytes.to_be_bytes();
+    let mut hello = vec![1, 0, high, low];
+    hello.resize(bytes.into(), 0);
     let mut socket = Socket::connect(endpoint)?;
     for part in hello.chunks(RECORD) {
         let head = [22, 3, 1, (part.len() >> 8) as u8, part.len() as u8];

@@ -63,7 +63,8 @@ impl Outcome {
     fn held(&self) -> String {
         let mut said = self.notes.join("; ");
         if !self.holds() {
-            said = format!("**NO**: {}", self.problems.join("; "));
+            let all = [&self.problems[..], &self.notes].concat();
+            said = format!("**NO**: {}", all.join("; "));
         } else if said.is_empty() {
             said.push_str("yes");
         } else {
