@@ -27,7 +27,7 @@ const NEWCOMER: &str = "newcomer";
 const LONGER: f64 = 2.0;
 
 pub(crate) fn flood(settings: Settings) -> anyhow::Result<Outcome> {
-    let each = Duration::from_secs(settings.or_quick(6, 1));
+    let each = Duration::from_secs(settings.or_quick(4, 1));
     let calm = each * Attack::ALL.len() as u32;
     let mut scene = Scene::set_in(Rig::up()?)?;
     scene.calm(calm);
@@ -53,7 +53,7 @@ pub(crate) fn flood(settings: Settings) -> anyhow::Result<Outcome> {
 }
 
 pub(crate) fn crowd(settings: Settings) -> anyhow::Result<Outcome> {
-    let length = Duration::from_secs(settings.or_quick(30, 3));
+    let length = Duration::from_secs(settings.or_quick(20, 3));
     let count = settings.or_quick(10_000, 1_000);
     let mut scene = Scene::set_in(Rig::over_tls()?)?;
     let endpoint: Endpoint = scene.rig.cluster.doors().agents.parse()?;

@@ -53,7 +53,7 @@ pub(crate) fn delay(settings: Settings) -> anyhow::Result<Outcome> {
 }
 
 pub(crate) fn cut(settings: Settings) -> anyhow::Result<Outcome> {
-    let times: u64 = settings.or_quick(40, 3);
+    let times: u64 = settings.or_quick(25, 3);
     let mut dice = settings.dice("cut");
     let mut rig = Rig::up()?;
     let run = rig.begin(LONG)?;

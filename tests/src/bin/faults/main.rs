@@ -78,7 +78,7 @@ const ROWS: [Row; 32] = [
     row("partition", "nothing passes for 60 s", network::partition),
     row(
         "idle",
-        "nothing passes for 45 s, between runs",
+        "nothing passes for 30 s, between runs",
         network::idle,
     ),
     row(
@@ -98,7 +98,7 @@ const ROWS: [Row; 32] = [
     ),
     row(
         "loss",
-        "1, 5 and 20 % random loss, 20 s each",
+        "1, 5 and 20 % random loss, 15 s each",
         network::loss,
     ),
     row(

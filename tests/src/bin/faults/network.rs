@@ -55,7 +55,7 @@ pub(crate) fn partition(settings: Settings) -> anyhow::Result<Outcome> {
 
 /// Agents without a run, which try less often.
 pub(crate) fn idle(settings: Settings) -> anyhow::Result<Outcome> {
-    let length = Duration::from_secs(settings.or_quick(45, 8));
+    let length = Duration::from_secs(settings.or_quick(30, 8));
     let rig = Rig::wired()?;
     let mut outcome = Outcome::default();
     let begun = Instant::now();
@@ -164,7 +164,7 @@ pub(crate) fn flap(settings: Settings) -> anyhow::Result<Outcome> {
 }
 
 pub(crate) fn loss(settings: Settings) -> anyhow::Result<Outcome> {
-    let length = Duration::from_secs(settings.or_quick(20, 3));
+    let length = Duration::from_secs(settings.or_quick(15, 3));
     let mut rig = Rig::wired()?;
     let run = rig.begin(LONG)?;
     let mut outcome = Outcome::default();

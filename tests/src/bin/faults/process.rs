@@ -16,7 +16,7 @@ const READY: Duration = Duration::from_secs(3);
 
 pub(crate) fn controller_kill(settings: Settings) -> anyhow::Result<Outcome> {
     /// Of so many kills one is waited out, to see how long it takes.
-    const LOOK_AT: u64 = 10;
+    const LOOK_AT: u64 = 20;
     let times: u64 = settings.or_quick(200, 6);
     let mut dice = settings.dice("controller-kill");
     let mut rig = Rig::up()?;
@@ -24,7 +24,7 @@ pub(crate) fn controller_kill(settings: Settings) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut ready = Duration::ZERO;
     for time in 0..times {
-        sleep(dice.time(Duration::from_millis(1_500)));
+        sleep(dice.time(Duration::from_secs(1)));
         rig.cluster.kill_controller();
         let begun = Instant::now();
         rig.cluster.start_controller();
@@ -65,7 +65,7 @@ fn kill_agents(settings: Settings, row: &str, both: bool) -> anyhow::Result<Outc
     let mut outcome = Outcome::default();
     let mut gaps = 0;
     for time in 0..times {
-        let run = rig.begin(Duration::from_secs(settings.or_quick(6, 3)))?;
+        let run = rig.begin(Duration::from_secs(settings.or_quick(4, 3)))?;
         sleep(dice.time(Duration::from_secs(settings.or_quick(2, 1))));
         let agent = AGENTS[time % AGENTS.len()];
         let killed = rig.cluster.take_agent(agent);
