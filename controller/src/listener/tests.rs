@@ -1,13 +1,22 @@
 //! Real sockets in a temporary directory and on loopback.
 
+use std::fs;
+use std::future::Future;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net as std_unix;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio_stream::StreamExt as _;
+use tonic::transport::server::Connected as _;
 
 use super::*;
 
+mod deployment;
 mod identity;
 
 /// Long enough for any machine: only a failing test waits for it.
