@@ -18,6 +18,7 @@ use weir_runtime::{DataDir, Endpoint, HostClock, Shutdown, directory};
 
 use crate::audit::{Audit, Entry, Event, Who};
 use crate::authority::Authority;
+use crate::deny::DenyList;
 use crate::grpc::{AgentGateway, ENROL_MESSAGE_BYTES, EnrolGateway, Info, OperatorGateway};
 use crate::ingest::Ingest;
 use crate::listener::{Listener, Role, Tls};
@@ -98,6 +99,7 @@ pub struct App {
     authority: Arc<Authority>,
     database: PathBuf,
     audit: Audit,
+    deny: Arc<DenyList>,
     /// Held so that no second controller uses the directory.
     _data: DataDir,
 }
@@ -122,6 +124,11 @@ impl App {
         let audit = tokio::task::spawn_blocking(move || Audit::open(&directory))
             .await
             .context("opening the audit log")??;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let kept = Arc::clone(&store);
+        let denials = tokio::task::spawn_blocking(move || kept.denials())
+            .await
+            .context("reading the deny list")??;
         let join = data.file("join");
         let or = |given: Vec<Endpoint>, file: PathBuf| {
             if given.is_empty() {
@@ -160,11 +167,12 @@ impl App {
             listeners.push(listen(endpoint, Role::Newcomer, 0o600, &open).await?);
         }
         Ok(Self {
-            store: Arc::new(store),
+            store,
             listeners,
             authority: Arc::new(authority),
             database,
             audit,
+            deny: Arc::new(DenyList::new(denials)),
             _data: data,
         })
     }
@@ -213,6 +221,7 @@ impl App {
             Arc::clone(&self.store),
             Arc::clone(&self.authority),
             self.audit.clone(),
+            Arc::clone(&self.deny),
         );
         let agents = AgentGateway::new(
             Arc::clone(&registry),
@@ -236,7 +245,13 @@ impl App {
         });
         for listener in self.listeners {
             let services = (&agents, &operators, &newcomers);
-            let server = serve_on(listener, services, self.audit.clone(), &shutdown).await?;
+            let server = serve_on(
+                listener,
+                services,
+                (self.audit.clone(), &self.deny),
+                &shutdown,
+            )
+            .await?;
             shutdown.spawn(server);
         }
         shutdown.requested().await;
@@ -297,7 +312,7 @@ fn make_parent(endpoint: &Endpoint) -> anyhow::Result<()> {
 async fn serve_on(
     listener: Listener,
     (agents, operators, newcomers): (&AgentGateway, &OperatorGateway, &EnrolGateway),
-    audit: Audit,
+    (audit, deny): (Audit, &Arc<DenyList>),
     shutdown: &Shutdown,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
     let role = listener.role();
@@ -333,7 +348,7 @@ async fn serve_on(
         .add_optional_service((role == Role::Newcomer).then_some(enrol_service))
         .add_service(health_service)
         .add_service(reflection);
-    let incoming = listener.accept(audit, shutdown);
+    let incoming = listener.accept(audit, deny, shutdown);
     let token = shutdown.token();
     Ok(async move {
         let ended = router

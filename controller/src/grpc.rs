@@ -6,6 +6,7 @@ mod agent_service;
 mod artifacts;
 mod control;
 mod controller_service;
+mod denials;
 mod enrol;
 mod hello;
 mod issue;

@@ -2,13 +2,15 @@
 //!
 //! [`grpc`] decodes, calls and encodes; planning and analysis are those of
 //! `weir-experiment` and pure, as is [`run::machine`]; [`ingest`] takes records in, [`store`] keeps
-//! them, [`export`] gives them out; [`audit`] tells who did what; [`app`] alone names a concrete store and
+//! them, [`export`] gives them out; [`audit`] tells who did what; [`deny`] ends the
+//! connections of who is let in no more; [`app`] alone names a concrete store and
 //! binds the listeners.
 #![forbid(unsafe_code)]
 
 pub mod app;
 pub mod audit;
 pub mod authority;
+pub mod deny;
 pub mod export;
 pub mod grpc;
 pub mod ingest;

@@ -22,6 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use weir_runtime::{Endpoint, Shutdown};
 
 use crate::audit::Audit;
+use crate::deny::DenyList;
 
 pub use bind::ListenError;
 pub use connection::Connection;
@@ -107,19 +108,22 @@ impl Listener {
     }
 
     /// Starts accepting; ends when the shutdown is requested. Connections that are
-    /// refused, or of no use, are told to the audit log.
+    /// refused, or of no use, are told to the audit log; those of who is on the deny
+    /// list end.
     pub fn accept(
         self,
         audit: Audit,
+        deny: &Arc<DenyList>,
         shutdown: &Shutdown,
     ) -> ReceiverStream<io::Result<Connection>> {
-        self.accept_at_most(CONNECTIONS, audit, shutdown)
+        self.accept_at_most(CONNECTIONS, audit, deny, shutdown)
     }
 
     fn accept_at_most(
         self,
         connections: usize,
         audit: Audit,
+        deny: &Arc<DenyList>,
         shutdown: &Shutdown,
     ) -> ReceiverStream<io::Result<Connection>> {
         let (sender, receiver) = mpsc::channel(64);
@@ -132,6 +136,7 @@ impl Listener {
                 tls: self.tls.clone(),
                 permits: Arc::clone(&permits),
                 gate: gate.clone(),
+                deny: Arc::clone(deny),
                 sender: sender.clone(),
             };
             let token = shutdown.token();

@@ -228,6 +228,15 @@ impl Registry {
         }
     }
 
+    /// Holds an agent that was turned out for lost at once: nobody waits for it.
+    pub fn expel(&self, name: &AgentName, now_ns: u64) {
+        if let Some(entry) = self.lock().get_mut(name)
+            && entry.session.is_none()
+        {
+            entry.heard_ns = entry.heard_ns.min(now_ns.saturating_sub(LOST_NS));
+        }
+    }
+
     /// Whether this is the newest session of the agent.
     pub fn is_current(&self, name: &AgentName, epoch: u64) -> bool {
         self.lock()

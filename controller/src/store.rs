@@ -10,6 +10,7 @@
 
 mod agent;
 pub mod check;
+mod denial;
 mod error;
 mod flow;
 mod records;
@@ -32,6 +33,7 @@ use weir_common::observation::KernelRow;
 use weir_experiment::analysis::ReportedGap;
 
 pub use agent::{AgentHello, AgentRow};
+pub use denial::{Denial, Subject, SubjectError};
 pub use error::{Fault, StoreError};
 pub use flow::{
     AssignmentRow, AssignmentState, FlowRow, Party, PhaseRow, RunPlan, SessionRow, SessionState,
@@ -131,6 +133,17 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Certificates of agents, in the order in which they were given out.
     fn certificates(&self) -> Result<Vec<CertificateRow>, StoreError>;
+
+    // ---- the deny list ----
+
+    /// Puts somebody on the deny list; replaces an earlier entry of the same subject.
+    fn deny(&self, denial: &Denial) -> Result<(), StoreError>;
+
+    /// Takes somebody off the deny list; `false` when nobody was there.
+    fn allow(&self, subject: &Subject) -> Result<bool, StoreError>;
+
+    /// The deny list, by subject.
+    fn denials(&self) -> Result<Vec<Denial>, StoreError>;
 
     // ---- runs ----
 

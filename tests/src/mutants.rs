@@ -324,6 +324,30 @@ const READERS: &[(&str, Reader)] = &[
         decoded::<controller::IssueCertificateResponse>,
     ),
     (
+        ".weir.controller.v1.AllowRequest",
+        decoded::<controller::AllowRequest>,
+    ),
+    (
+        ".weir.controller.v1.AllowResponse",
+        decoded::<controller::AllowResponse>,
+    ),
+    (
+        ".weir.controller.v1.DenyRequest",
+        decoded::<controller::DenyRequest>,
+    ),
+    (
+        ".weir.controller.v1.DenyResponse",
+        decoded::<controller::DenyResponse>,
+    ),
+    (
+        ".weir.controller.v1.ListDeniedRequest",
+        decoded::<controller::ListDeniedRequest>,
+    ),
+    (
+        ".weir.controller.v1.ListDeniedResponse",
+        decoded::<controller::ListDeniedResponse>,
+    ),
+    (
         ".weir.controller.v1.CreateTokenRequest",
         decoded::<controller::CreateTokenRequest>,
     ),

@@ -3,6 +3,7 @@
 
 mod agent_file;
 mod audit;
+mod deny;
 mod enrol;
 mod login;
 mod names;

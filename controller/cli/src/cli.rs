@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command::campaign::{Purpose, described};
 use crate::command::{
-    Common, agents, audit, block_on, check, completions, credentials, delete, demo, login, logs,
-    plan, records, run, runs, serve, show, stop, token, watch,
+    Common, agents, audit, block_on, check, completions, credentials, delete, demo, deny, login,
+    logs, plan, records, run, runs, serve, show, stop, token, watch,
 };
 use crate::failure::Failure;
 
@@ -64,6 +64,12 @@ enum Command {
     Token(token::TokenArgs),
     /// Make a certificate for a person at another machine
     Credentials(credentials::CredentialsArgs),
+    /// Let an agent, a person or a certificate in no more, and cut it off at once
+    Deny(deny::DenyArgs),
+    /// Let it in again
+    Allow(deny::AllowArgs),
+    /// List who is let in no more
+    Denied(deny::DeniedArgs),
     /// Use the controller of another machine from now on
     Login(login::LoginArgs),
     /// Use this machine's controller again
@@ -96,6 +102,9 @@ impl Cli {
             Command::Demo(args) => demo::run(&args, &outer),
             Command::Credentials(args) => block_on(credentials::run(args, &outer)),
             Command::Token(args) => block_on(token::run(args, &outer)),
+            Command::Deny(args) => block_on(deny::deny(args, &outer)),
+            Command::Allow(args) => block_on(deny::allow(args, &outer)),
+            Command::Denied(args) => block_on(deny::list(args, &outer)),
             Command::Login(args) => block_on(login::login(args, &outer)),
             Command::Logout(args) => login::logout(args, &outer),
             Command::Audit(args) => audit::run(args, &outer),

@@ -184,6 +184,32 @@ impl Client {
         self.answer("make the token", answer)
     }
 
+    /// Puts somebody on the deny list.
+    pub(crate) async fn deny(&self, who: &str, reason: &str) -> Result<api::DenyResponse, Failure> {
+        let request = api::DenyRequest {
+            subject: who.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let answer = self.service.clone().deny(request).await;
+        self.answer(&format!("deny {who}"), answer)
+    }
+
+    /// Takes somebody off the deny list.
+    pub(crate) async fn allow(&self, who: &str) -> Result<api::AllowResponse, Failure> {
+        let request = api::AllowRequest {
+            subject: who.to_owned(),
+        };
+        let answer = self.service.clone().allow(request).await;
+        self.answer(&format!("allow {who}"), answer)
+    }
+
+    /// The deny list.
+    pub(crate) async fn denied(&self) -> Result<Vec<api::Denied>, Failure> {
+        let request = api::ListDeniedRequest {};
+        let answer = self.service.clone().list_denied(request).await;
+        Ok(self.answer("list who is denied", answer)?.denied)
+    }
+
     /// Who the controller is and where its data lies.
     pub(crate) async fn info(&self) -> Result<api::GetInfoResponse, Failure> {
         let answer = self.service.clone().get_info(api::GetInfoRequest {}).await;

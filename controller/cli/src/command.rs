@@ -8,6 +8,7 @@ pub(crate) mod completions;
 pub(crate) mod credentials;
 pub(crate) mod delete;
 pub(crate) mod demo;
+pub(crate) mod deny;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod plan;

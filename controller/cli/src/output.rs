@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod audit;
 pub(crate) mod check;
+pub(crate) mod denied;
 pub(crate) mod json;
 pub(crate) mod plan;
 pub(crate) mod progress;

@@ -28,6 +28,8 @@ pub enum Event {
     Renewal,
     /// A peer was put on the deny list.
     Denied,
+    /// A peer was taken off the deny list.
+    Allowed,
     /// A connection was refused before its first call.
     Connection,
     /// A call was refused by the table of methods and roles.
@@ -67,6 +69,7 @@ impl Event {
             Self::Enrolment => "enrolment",
             Self::Renewal => "renewal",
             Self::Denied => "denied",
+            Self::Allowed => "allowed",
             Self::Connection => "connection",
             Self::Call => "call",
             Self::Session => "session",

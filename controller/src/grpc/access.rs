@@ -10,7 +10,9 @@ use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
 
+use super::status::denied;
 use crate::audit::{Audit, Entry, Event, Who};
+use crate::deny::Standing;
 use crate::listener::{Arrival, Peer, Role};
 
 const AGENTS: &[Role] = &[Role::Agent];
@@ -53,6 +55,12 @@ const RULES: &[(&str, &[Role])] = &[
         "/weir.controller.v1.ControllerService/IssueCertificate",
         OPERATORS,
     ),
+    ("/weir.controller.v1.ControllerService/Deny", OPERATORS),
+    ("/weir.controller.v1.ControllerService/Allow", OPERATORS),
+    (
+        "/weir.controller.v1.ControllerService/ListDenied",
+        OPERATORS,
+    ),
     ("/grpc.health.v1.Health/Check", ALL),
     ("/grpc.health.v1.Health/Watch", ALL),
     // What it tells is in the source.
@@ -66,6 +74,12 @@ const RULES: &[(&str, &[Role])] = &[
 pub(super) fn who<T>(request: &tonic::Request<T>) -> Who {
     let peer = request.extensions().get::<Peer>();
     peer.map(Who::from).unwrap_or_default()
+}
+
+/// What the connection of a request may still do.
+pub(super) fn standing<T>(request: &tonic::Request<T>) -> Standing {
+    let standing = request.extensions().get::<Standing>();
+    standing.cloned().unwrap_or_default()
 }
 
 /// Checks that a stream speaks for the name of its certificate, if it has one.
@@ -161,10 +175,13 @@ where
         if let Some(arrival) = request.extensions_mut().remove::<Arrival>() {
             arrival.called.set();
             request.extensions_mut().insert(arrival.peer);
+            request.extensions_mut().insert(arrival.standing);
         }
+        let standing = request.extensions().get::<Standing>();
+        let denied = standing.and_then(Standing::denied).map(denied);
         let peer = request.extensions().get::<Peer>();
         let path = request.uri().path();
-        let Err(status) = check(peer, path) else {
+        let Some(status) = denied.or_else(|| check(peer, path).err()) else {
             return Box::pin(self.inner.call(request));
         };
         let who = peer.map(Who::from).unwrap_or_default();
@@ -254,7 +271,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let audit = Audit::open(directory.path()).unwrap();
         let access = Access::new(audit);
-        let writes = ["Run", "Stop", "Delete", "IssueCertificate", "CreateToken"];
+        let operators_only = [
+            "Run",
+            "Stop",
+            "Delete",
+            "IssueCertificate",
+            "CreateToken",
+            "Deny",
+            "Allow",
+            "ListDenied",
+        ];
         let mut refusals = 0;
         for path in served() {
             let method = path.rsplit('/').next().unwrap();
@@ -265,7 +291,9 @@ mod tests {
                     _ if !of_weir => true,
                     Role::Agent => path.contains("AgentService"),
                     Role::Operator => path.contains("ControllerService"),
-                    Role::Viewer => path.contains("ControllerService") && !writes.contains(&method),
+                    Role::Viewer => {
+                        path.contains("ControllerService") && !operators_only.contains(&method)
+                    }
                 };
                 let expected = if may {
                     Code::Ok
@@ -299,6 +327,44 @@ mod tests {
         audit.flush();
         let log = std::fs::read_to_string(directory.path().join(crate::audit::FILE)).unwrap();
         assert!(log.contains("ControllerService/Stop") && log.contains("viewer"));
+    }
+
+    #[test]
+    fn who_is_denied_may_call_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let audit = Audit::open(directory.path()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let list = std::sync::Arc::new(crate::deny::DenyList::default());
+        let presence = list.enter(vec!["operator:anna".parse().unwrap()]);
+        runtime.block_on(async {
+            list.deny(&crate::store::Denial {
+                subject: "operator:anna".parse().unwrap(),
+                reason: String::new(),
+                by: String::new(),
+                since_unix_ns: 0,
+            })
+        });
+        for path in served() {
+            let service = tower::service_fn(|_: Request<Body>| {
+                ready(Ok::<_, Infallible>(Status::ok("reached").into_http()))
+            });
+            let mut request = Request::builder().uri(&path).body(Body::empty()).unwrap();
+            request.extensions_mut().insert(Arrival {
+                peer: peer(Role::Operator),
+                called: crate::listener::Called::default(),
+                standing: presence.standing(),
+            });
+            let access = Access::new(audit.clone());
+            let response: Response<Body> = runtime
+                .block_on(access.layer(service).oneshot(request))
+                .unwrap();
+            let status = Status::from_header_map(response.headers()).unwrap();
+            assert_eq!(status.code(), Code::PermissionDenied, "{path}");
+            assert!(status.message().contains("weir allow operator:anna"));
+        }
     }
 
     #[test]

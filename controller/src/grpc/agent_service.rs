@@ -12,10 +12,11 @@ use weir_proto::agent::v1::{
 };
 use weir_runtime::{HostClock, Shutdown};
 
-use super::access::who;
+use super::access::{standing, who};
 use super::control::Control;
 use super::enrol::EnrolGateway;
 use super::records::Records;
+use super::status::denied;
 use super::upload::Upload;
 use crate::ingest::Ingest;
 use crate::registry::Registry;
@@ -81,12 +82,12 @@ impl AgentService for AgentGateway {
         &self,
         request: Request<Streaming<ControlRequest>>,
     ) -> Result<Response<Self::ControlStream>, Status> {
-        let who = who(&request);
+        let (who, standing) = (who(&request), standing(&request));
         let (sender, receiver) = mpsc::channel(OUTBOUND);
         let (control, token) = (self.control.clone(), self.shutdown.token());
         self.shutdown.spawn(async move {
             tokio::select! {
-                () = control.serve(who, request.into_inner(), sender) => {}
+                () = control.serve(who, standing, request.into_inner(), sender) => {}
                 () = token.cancelled() => {}
             }
         });
@@ -97,12 +98,12 @@ impl AgentService for AgentGateway {
         &self,
         request: Request<Streaming<RecordsRequest>>,
     ) -> Result<Response<Self::RecordsStream>, Status> {
-        let who = who(&request);
+        let (who, standing) = (who(&request), standing(&request));
         let (sender, receiver) = mpsc::channel(OUTBOUND);
         let (records, token) = (self.records.clone(), self.shutdown.token());
         self.shutdown.spawn(async move {
             tokio::select! {
-                () = records.serve(who, request.into_inner(), sender) => {}
+                () = records.serve(who, standing, request.into_inner(), sender) => {}
                 () = token.cancelled() => {}
             }
         });
@@ -113,9 +114,11 @@ impl AgentService for AgentGateway {
         &self,
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
-        let (who, token) = (who(&request), self.shutdown.token());
+        let (who, standing) = (who(&request), standing(&request));
+        let token = self.shutdown.token();
         tokio::select! {
-            served = self.upload.serve(&who, request.into_inner()) => served?,
+            served = self.upload.serve(&who, &standing, request.into_inner()) => served?,
+            denial = standing.until_denied() => return Err(denied(&denial)),
             () = token.cancelled() => return Err(Status::unavailable("the controller ends")),
         }
         Ok(Response::new(UploadResponse {}))

@@ -4,14 +4,14 @@
 //! Every wake-up becomes one [`Wake`]; the loop matches on it. Cancel-safe:
 //! dropping the task closes the session, and the registry keeps what is wanted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
-use weir_common::assignment::{Desired, Snapshot};
+use weir_common::assignment::{Desired, Order, Snapshot};
 use weir_common::id::{AgentName, RunId, SessionId};
 use weir_proto::agent::v1::{
     self as pb, ControlRequest, ControlResponse, control_request, control_response,
@@ -21,14 +21,18 @@ use weir_runtime::HostClock;
 
 use super::access::vouched;
 use super::hello;
-use super::status::{of_convert, of_store, refusal, unreadable};
+use super::status::{denied, of_convert, of_store, refusal, unreadable};
 use crate::audit::{Audit, Entry, Event, Who};
+use crate::deny::{Claim, Standing};
 use crate::registry::{Registry, Session, Wanted};
 use crate::run::{AgentNews, Runs};
-use crate::store::{AgentRow, AssignmentState, SessionState, Store, StoreError};
+use crate::store::{AgentRow, AssignmentState, Denial, SessionState, Store, StoreError, Subject};
 
 /// How long an agent has for its Hello.
 const HELLO_WAIT: Duration = Duration::from_secs(5);
+/// How long an agent that has to go has for stopping: well below
+/// [`crate::deny::CUT_AFTER`], for the reason comes behind it.
+const STOP_WAIT: Duration = Duration::from_millis(300);
 /// Silence after which the stream is ended: the agent is lost by then.
 const SILENCE: Duration = Duration::from_secs(15);
 /// Snapshots whose answer is awaited; older ones are superseded anyway.
@@ -59,6 +63,7 @@ enum Wake {
     Message(Box<control_request::Message>),
     Wanted(Wanted),
     Wish(pb::ArtifactWanted),
+    Denied(Denial),
     Superseded,
     Ended,
     Silent,
@@ -69,10 +74,14 @@ impl Control {
     pub(super) async fn serve(
         self,
         mut who: Who,
+        standing: Standing,
         mut inbound: Streaming<ControlRequest>,
         outbound: Outbound,
     ) {
-        if let Err(status) = self.session(&mut who, &mut inbound, &outbound).await {
+        if let Err(status) = self
+            .session(&mut who, &standing, &mut inbound, &outbound)
+            .await
+        {
             tracing::info!(code = ?status.code(), reason = status.message(), "control stream refused");
             if let Some(entry) = refusal(Event::Session, who, &status) {
                 self.audit.tell(entry.by("AgentService/Control"));
@@ -84,10 +93,11 @@ impl Control {
     async fn session(
         &self,
         who: &mut Who,
+        standing: &Standing,
         inbound: &mut Streaming<ControlRequest>,
         outbound: &Outbound,
     ) -> Result<(), Status> {
-        let (hello, row) = self.introduce(who, inbound, outbound).await?;
+        let (hello, row, _claim) = self.introduce(who, standing, inbound, outbound).await?;
         let boot = row.boot;
         let name = row.name.clone();
         *who = who.clone().named(&name);
@@ -117,8 +127,13 @@ impl Control {
                 self.assignment(&session, status)?;
             }
         }
-        let result = self.converse(&mut session, inbound, outbound).await;
+        let result = self
+            .converse(&mut session, standing, inbound, outbound)
+            .await;
         self.registry.release(&name, epoch);
+        if standing.denied().is_some() {
+            self.registry.expel(&name, self.clock.now_ns());
+        }
         tracing::info!(agent = %name, epoch, "agent's control stream ended");
         let seen_unix_ns = self.clock.unix_ns();
         self.store(move |store| store.touch_agent(&name, seen_unix_ns))
@@ -145,9 +160,10 @@ impl Control {
     async fn introduce(
         &self,
         who: &Who,
+        standing: &Standing,
         inbound: &mut Streaming<ControlRequest>,
         outbound: &Outbound,
-    ) -> Result<(pb::Hello, AgentRow), Status> {
+    ) -> Result<(pb::Hello, AgentRow, Claim), Status> {
         let mut nonce = [0; 32];
         ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut nonce)
             .map_err(|_| Status::internal("drawing a challenge: the system's source failed"))?;
@@ -167,15 +183,19 @@ impl Control {
         };
         vouched(who, &hello.name)?;
         let checked = hello::check(&hello, &nonce, self.clock.unix_ns())?;
+        let claim = standing
+            .claim(Subject::Agent(checked.name.clone()))
+            .map_err(|denial| denied(&denial))?;
         let row = self
             .store(move |store| store.register_agent(&checked))
             .await?;
-        Ok((hello, row))
+        Ok((hello, row, claim))
     }
 
     async fn converse(
         &self,
         session: &mut Session,
+        standing: &Standing,
         inbound: &mut Streaming<ControlRequest>,
         outbound: &Outbound,
     ) -> Result<(), Status> {
@@ -186,7 +206,7 @@ impl Control {
         session.wanted.mark_changed();
         loop {
             let next = (!unanswered.is_empty()).then(|| sent_at + ANSWER_PATIENCE);
-            match self.wake(session, inbound, next).await? {
+            match self.wake(session, standing, inbound, next).await? {
                 Wake::Message(message) => {
                     if !self
                         .registry
@@ -216,6 +236,12 @@ impl Control {
                 Wake::Wish(wish) => {
                     send(outbound, control_response::Message::ArtifactWanted(wish)).await;
                 }
+                Wake::Denied(denial) => {
+                    let stopping = self.stop_all(session, &denial, inbound, outbound);
+                    // Whoever does not answer is cut all the same.
+                    tokio::time::timeout(STOP_WAIT, stopping).await.ok();
+                    return Err(denied(&denial));
+                }
                 Wake::Superseded => return Err(superseded()),
                 Wake::Ended => return Ok(()),
                 Wake::Silent => {
@@ -229,12 +255,14 @@ impl Control {
     async fn wake(
         &self,
         session: &mut Session,
+        standing: &Standing,
         inbound: &mut Streaming<ControlRequest>,
         next: Option<Instant>,
     ) -> Result<Wake, Status> {
         tokio::select! {
             biased;
             () = session.superseded.cancelled() => Ok(Wake::Superseded),
+            denial = standing.until_denied() => Ok(Wake::Denied(denial)),
             wanted = changed(&mut session.wanted, next) => {
                 Ok(wanted.map_or(Wake::Ended, Wake::Wanted))
             }
@@ -250,6 +278,36 @@ impl Control {
             },
             () = tokio::time::sleep(SILENCE) => Ok(Wake::Silent),
         }
+    }
+
+    /// Orders an agent that has to go to stop all it does, and hears what it says to
+    /// that: the order is the last thing it is told but for the reason.
+    async fn stop_all(
+        &self,
+        session: &Session,
+        denial: &Denial,
+        inbound: &mut Streaming<ControlRequest>,
+        outbound: &Outbound,
+    ) -> Result<(), Status> {
+        let stopped = all_stopped(&session.wanted.borrow(), denial);
+        let mut running: BTreeSet<u32> = stopped.iter().map(|item| item.assignment.run.0).collect();
+        if running.is_empty() {
+            return Ok(());
+        }
+        self.snapshot(session, &stopped, outbound).await?;
+        while !running.is_empty() {
+            let Some(message) = inbound.message().await?.and_then(|next| next.message) else {
+                break;
+            };
+            if let control_request::Message::AssignmentStatus(status) = &message
+                && is_over(status.state())
+            {
+                running.remove(&status.run);
+            }
+            self.message(session, message, &mut BTreeMap::new(), outbound)
+                .await?;
+        }
+        Ok(())
     }
 
     async fn snapshot(
@@ -429,6 +487,25 @@ impl Control {
             .map_err(|error| Status::internal(error.to_string()))?
             .map_err(|error| of_store(&error))
     }
+}
+
+/// What is wanted, with an order to stop in place of every other.
+fn all_stopped(wanted: &[Desired], denial: &Denial) -> Vec<Desired> {
+    let stop = |item: &Desired| match &item.order {
+        Order::Stop { .. } => item.clone(),
+        _ => Desired {
+            order: Order::Stop {
+                reason: format!("{} is on the deny list", denial.subject.described()),
+            },
+            ..item.clone()
+        },
+    };
+    wanted.iter().map(stop).collect()
+}
+
+fn is_over(state: pb::assignment_status::State) -> bool {
+    use pb::assignment_status::State as Pb;
+    matches!(state, Pb::Finished | Pb::Stopped | Pb::Aborted)
 }
 
 fn superseded() -> Status {

@@ -23,6 +23,7 @@ use super::issue::issue;
 use super::status::{of_run, of_store};
 use crate::audit::{Audit, Entry, Event};
 use crate::authority::Authority;
+use crate::deny::DenyList;
 use crate::export::{self, Table, What};
 use crate::registry::{AgentView, Registry};
 use crate::run::{Runs, Sharing, Watch};
@@ -55,6 +56,7 @@ pub struct OperatorGateway {
     info: Info,
     authority: Arc<Authority>,
     audit: Audit,
+    pub(super) deny: Arc<DenyList>,
     pub(super) clock: HostClock,
     pub(super) shutdown: Shutdown,
 }
@@ -77,6 +79,7 @@ impl OperatorGateway {
             info,
             authority: Arc::clone(&certificates.authority),
             audit: certificates.audit.clone(),
+            deny: Arc::clone(&certificates.deny),
             clock: HostClock::from_host(),
             shutdown,
         }
@@ -95,7 +98,11 @@ impl OperatorGateway {
     }
 
     /// Tells the audit log what came of a call that changes something.
-    fn told<T>(&self, entry: Entry, answer: Result<T, Status>) -> Result<Response<T>, Status> {
+    pub(super) fn told<T>(
+        &self,
+        entry: Entry,
+        answer: Result<T, Status>,
+    ) -> Result<Response<T>, Status> {
         self.audit.tell(match &answer {
             Ok(_) => entry,
             Err(status) => entry.refused(status.message()),
@@ -204,7 +211,8 @@ impl ControllerService for OperatorGateway {
                     .get(&agent.row.name)
                     .map(Vec::as_slice)
                     .unwrap_or_default();
-                describe(agent, runs)
+                let state = self.state(&agent);
+                describe(agent, state, runs)
             })
             .collect();
         Ok(Response::new(pb::ListAgentsResponse { agents }))
@@ -415,6 +423,27 @@ impl ControllerService for OperatorGateway {
         self.told(entry, answer)
     }
 
+    async fn deny(
+        &self,
+        request: Request<pb::DenyRequest>,
+    ) -> Result<Response<pb::DenyResponse>, Status> {
+        self.deny_peer(request).await
+    }
+
+    async fn allow(
+        &self,
+        request: Request<pb::AllowRequest>,
+    ) -> Result<Response<pb::AllowResponse>, Status> {
+        self.allow_peer(request).await
+    }
+
+    async fn list_denied(
+        &self,
+        _request: Request<pb::ListDeniedRequest>,
+    ) -> Result<Response<pb::ListDeniedResponse>, Status> {
+        self.denials().await
+    }
+
     async fn get_info(
         &self,
         _request: Request<pb::GetInfoRequest>,
@@ -503,11 +532,11 @@ fn matches(selector: &Selector, agent: &AgentView) -> bool {
     })
 }
 
-fn describe(agent: AgentView, runs: &[RunId]) -> pb::Agent {
+fn describe(agent: AgentView, state: &str, runs: &[RunId]) -> pb::Agent {
     pb::Agent {
         name: agent.row.name.to_string(),
         labels: agent.row.labels.into_iter().collect(),
-        state: agent.liveness.as_str().to_owned(),
+        state: state.to_owned(),
         silent_ms: agent.silent_ns / 1_000_000,
         generation: agent.row.generation,
         inventory: Some(agent.inventory),

@@ -20,12 +20,13 @@ use weir_runtime::tls::{
     CertName, CertRole, JoinToken, Secret, TOKEN_ID_BYTES, TOKEN_SECRET_BYTES, hex,
 };
 
-use super::access::who;
-use super::status::{chain, of_store};
+use super::access::{standing, who};
+use super::status::{chain, denied, of_store};
 use crate::audit::{Audit, Entry, Event, Who};
 use crate::authority::request::RequestedKey;
 use crate::authority::{AGENT_LIFE, Authority, AuthorityError, Issued, random};
-use crate::store::{CertificateRow, Enrolment, Store, StoreError, TokenRow};
+use crate::deny::DenyList;
+use crate::store::{CertificateRow, Enrolment, Store, StoreError, Subject, TokenRow};
 
 /// Largest request of a newcomer, bytes.
 pub const ENROL_MESSAGE_BYTES: usize = 8 * 1024;
@@ -40,16 +41,23 @@ pub struct EnrolGateway {
     pub(super) store: Arc<dyn Store>,
     pub(super) authority: Arc<Authority>,
     pub(super) audit: Audit,
+    pub(super) deny: Arc<DenyList>,
     clock: HostClock,
 }
 
 impl EnrolGateway {
     /// A gateway to these parts.
-    pub fn new(store: Arc<dyn Store>, authority: Arc<Authority>, audit: Audit) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        authority: Arc<Authority>,
+        audit: Audit,
+        deny: Arc<DenyList>,
+    ) -> Self {
         Self {
             store,
             authority,
             audit,
+            deny,
             clock: HostClock::from_host(),
         }
     }
@@ -102,6 +110,9 @@ impl EnrolGateway {
             .name
             .parse()
             .map_err(|error| Status::invalid_argument(format!("name: {error}")))?;
+        if let Some(denial) = self.deny.find(&Subject::Agent(name.clone())) {
+            return Err(denied(&denial));
+        }
         let now = self.now();
         let (issued, certificate) = self.certify(&request.request, name, now)?;
         let enrolment = Enrolment {
@@ -119,8 +130,13 @@ impl EnrolGateway {
         &self,
         request: Request<RenewRequest>,
     ) -> Result<Response<RenewResponse>, Status> {
-        let who = who(&request);
+        let (who, standing) = (who(&request), standing(&request));
         let issued = self.try_renew(&who, &request.into_inner().request).await;
+        // Denied meanwhile: nothing more is given out.
+        let issued = match standing.denied() {
+            Some(denial) => Err(denied(denial)),
+            None => issued,
+        };
         let entry = Entry::new(Event::Renewal, who).by("AgentService/Renew");
         self.told(entry, &issued);
         let issued = issued?;

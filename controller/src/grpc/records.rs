@@ -13,12 +13,13 @@ use weir_proto::agent::v1::{
 use weir_proto::convert::ConvertError;
 
 use super::access::vouched;
-use super::status::{of_convert, of_store, refusal, unreadable};
+use super::status::{denied, of_convert, of_store, refusal, unreadable};
 use crate::audit::{Audit, Entry, Event, Who};
+use crate::deny::Standing;
 use crate::ingest::{Conflict, Ingest, Pending};
 use crate::registry::Registry;
 use crate::run::Runs;
-use crate::store::{Batch, StoreError};
+use crate::store::{Batch, StoreError, Subject};
 
 /// Entries of one batch.
 const BATCH: usize = 256;
@@ -48,13 +49,14 @@ impl Records {
     pub(super) async fn serve(
         self,
         mut who: Who,
+        standing: Standing,
         inbound: Streaming<RecordsRequest>,
         outbound: Outbound,
     ) {
         let (pending, commits) = mpsc::channel(IN_FLIGHT);
         let acknowledge = acknowledge(commits, outbound.clone(), self.runs.clone());
         let (read, ()) = tokio::join!(
-            self.read(&mut who, inbound, &outbound, pending),
+            self.read(&mut who, &standing, inbound, &outbound, pending),
             acknowledge
         );
         if let Err(status) = read {
@@ -69,6 +71,7 @@ impl Records {
     async fn read(
         &self,
         who: &mut Who,
+        standing: &Standing,
         mut inbound: Streaming<RecordsRequest>,
         outbound: &Outbound,
         pending: mpsc::Sender<Pending>,
@@ -83,6 +86,9 @@ impl Records {
         };
         vouched(who, &open.name)?;
         let sender = self.open(&open)?;
+        let _claim = standing
+            .claim(Subject::Agent(sender.name.clone()))
+            .map_err(|denial| denied(&denial))?;
         *who = who.clone().named(&sender.name);
         self.look_back(who, RunId(open.last_run)).await?;
         let acked_seq = self
@@ -92,7 +98,16 @@ impl Records {
             .map_err(|error| of_store(&error))?;
         outbound.send(Ok(ack(acked_seq))).await.ok();
         loop {
-            let request = match inbound.message().await {
+            let message = tokio::select! {
+                biased;
+                message = inbound.message() => message,
+                denial = standing.until_denied() => return Err(denied(&denial)),
+            };
+            // Whoever always has another batch ready is told no later.
+            if let Some(denial) = standing.denied() {
+                return Err(denied(denial));
+            }
+            let request = match message {
                 Ok(Some(request)) => request,
                 Ok(None) => return Ok(()),
                 Err(status) => return unreadable(&status).map_or(Ok(()), Err),

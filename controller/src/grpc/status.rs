@@ -7,7 +7,7 @@ use weir_proto::convert::ConvertError;
 
 use crate::audit::{Entry, Event, Who};
 use crate::run::RunError;
-use crate::store::StoreError;
+use crate::store::{Denial, StoreError};
 
 /// An error with its causes, one sentence.
 pub(super) fn chain(error: &dyn Error) -> String {
@@ -79,6 +79,11 @@ pub(super) fn refusal(event: Event, who: Who, status: &Status) -> Option<Entry> 
         _ => return None,
     };
     Some(Entry::new(event, who).refused(status.message()))
+}
+
+/// A peer on the deny list; says what to do.
+pub(super) fn denied(denial: &Denial) -> Status {
+    Status::permission_denied(denial.to_string())
 }
 
 /// A message that is not what it should be; names the field.

@@ -9,8 +9,11 @@ use weir_proto::agent::v1::{self as pb, UploadRequest, upload_request};
 use weir_proto::convert::{clip, limits};
 
 use super::access::vouched;
+use super::status::denied;
 use crate::audit::Who;
+use crate::deny::Standing;
 use crate::registry::Registry;
+use crate::store::Subject;
 use crate::uploads::Uploads;
 
 /// Largest part, bytes.
@@ -30,6 +33,7 @@ impl Upload {
     pub(super) async fn serve(
         &self,
         who: &Who,
+        standing: &Standing,
         mut inbound: Streaming<UploadRequest>,
     ) -> Result<(), Status> {
         let Some(upload_request::Message::Open(open)) = next(&mut inbound).await? else {
@@ -39,6 +43,9 @@ impl Upload {
         };
         vouched(who, &open.name)?;
         let name = self.check(&open)?;
+        let _claim = standing
+            .claim(Subject::Agent(name.clone()))
+            .map_err(|denial| denied(&denial))?;
         let parts = self.uploads.begin(open.ticket, &name).ok_or_else(|| {
             Status::failed_precondition("open.ticket: nobody waits for it any more")
         })?;

@@ -12,6 +12,7 @@ use tonic::transport::server::Connected;
 
 use super::gate::Place;
 use super::peer::{Arrival, Peer};
+use crate::deny::Presence;
 
 #[derive(Debug)]
 pub(super) enum Stream {
@@ -26,6 +27,7 @@ pub struct Connection {
     stream: Stream,
     peer: Peer,
     place: Place,
+    presence: Presence,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -34,13 +36,24 @@ impl Connection {
         stream: Stream,
         peer: Peer,
         place: Place,
+        presence: Presence,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         Self {
             stream,
             peer,
             place,
+            presence,
             _permit: permit,
+        }
+    }
+
+    /// Whoever is denied reads and writes no more. Asked at every turn: who takes
+    /// no answers is not read from either.
+    fn go_on(&self, cx: &Context<'_>) -> io::Result<()> {
+        match self.presence.poll_cut(cx) {
+            Poll::Ready(()) => Err(ErrorKind::ConnectionAborted.into()),
+            Poll::Pending => Ok(()),
         }
     }
 }
@@ -52,6 +65,7 @@ impl Connected for Connection {
         Arrival {
             peer: self.peer.clone(),
             called: self.place.called(),
+            standing: self.presence.standing(),
         }
     }
 }
@@ -62,6 +76,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.go_on(cx)?;
         if self.place.poll_end(cx).is_ready() {
             return Poll::Ready(Err(ErrorKind::TimedOut.into()));
         }
@@ -79,6 +94,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.go_on(cx)?;
         match &mut self.stream {
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -87,6 +103,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.go_on(cx)?;
         match &mut self.stream {
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),

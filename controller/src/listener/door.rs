@@ -16,6 +16,7 @@ use super::gate::{Gate, Place};
 use super::handshake::Tls;
 use super::peer::{Peer, Role, Transport};
 use crate::audit::Who;
+use crate::deny::{DenyList, Presence};
 
 /// Pause after accept() failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -29,6 +30,7 @@ pub(super) struct Door {
     pub(super) tls: Option<Tls>,
     pub(super) permits: Arc<Semaphore>,
     pub(super) gate: Gate,
+    pub(super) deny: Arc<DenyList>,
     pub(super) sender: mpsc::Sender<io::Result<Connection>>,
 }
 
@@ -74,8 +76,10 @@ impl Door {
                     handshakes.spawn(self.shake(tls.clone(), stream, address, permit, place));
                 }
                 (accepted, _) => {
+                    // Whose it is, is said later.
+                    let presence = self.deny.enter(Vec::new());
                     if !self
-                        .hand_over(accepted.plain(self.role, permit, place))
+                        .hand_over(accepted.plain(self.role, permit, place, presence))
                         .await
                     {
                         return;
@@ -99,6 +103,7 @@ impl Door {
         mut place: Place,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (role, sender) = (self.role, self.sender.clone());
+        let (deny, gate) = (Arc::clone(&self.deny), self.gate.clone());
         async move {
             let shaken = tokio::select! {
                 shaken = tls.shake(stream, address, role) => shaken,
@@ -106,7 +111,11 @@ impl Door {
             };
             if let Some((stream, peer)) = shaken {
                 let stream = Stream::Tls(Box::new(stream));
-                let connection = Connection::new(stream, peer, place, permit);
+                let presence = deny.enter(peer.subjects());
+                if let Some(denial) = presence.standing().denied() {
+                    gate.refuse(&Who::from(&peer), &denial.to_string());
+                }
+                let connection = Connection::new(stream, peer, place, presence, permit);
                 // Nobody takes connections once the end was requested.
                 sender.send(Ok(connection)).await.ok();
             }
@@ -135,7 +144,13 @@ impl Accepted {
         who
     }
 
-    fn plain(self, role: Role, permit: OwnedSemaphorePermit, place: Place) -> Connection {
+    fn plain(
+        self,
+        role: Role,
+        permit: OwnedSemaphorePermit,
+        place: Place,
+        presence: Presence,
+    ) -> Connection {
         let (stream, transport) = match self {
             Self::Unix(stream) => {
                 let uid = stream.peer_cred().ok().map(|credentials| credentials.uid());
@@ -148,7 +163,7 @@ impl Accepted {
             name: None,
             transport,
         };
-        Connection::new(stream, peer, place, permit)
+        Connection::new(stream, peer, place, presence, permit)
     }
 }
 

@@ -93,7 +93,7 @@ impl Gate {
         })
     }
 
-    fn refuse(&self, who: &Who, why: &str) {
+    pub(super) fn refuse(&self, who: &Who, why: &str) {
         tracing::debug!(?who, why, "connection refused");
         let entry = Entry::new(Event::Connection, who.clone());
         self.audit.tell(entry.refused(why));

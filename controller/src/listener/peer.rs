@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use weir_common::id::AgentName;
 
 use super::gate::Called;
+use crate::deny::Standing;
+use crate::store::Subject;
 
 /// What a connection may do; set by the listener it came to, over TLS within
 /// what its certificate says.
@@ -70,6 +72,25 @@ pub struct Peer {
     pub transport: Transport,
 }
 
+impl Peer {
+    /// What of it a denial may concern: the name and the number of its certificate.
+    pub(super) fn subjects(&self) -> Vec<Subject> {
+        let name = self.name.clone().and_then(|name| match self.role {
+            Role::Agent => Some(Subject::Agent(name)),
+            Role::Operator => Some(Subject::Operator(name)),
+            Role::Viewer => Some(Subject::Viewer(name)),
+            Role::Newcomer => None,
+        });
+        let serial = match &self.transport {
+            Transport::Tls { serial, .. } if !serial.is_empty() => {
+                Some(Subject::Serial(serial.clone()))
+            }
+            _ => None,
+        };
+        name.into_iter().chain(serial).collect()
+    }
+}
+
 /// What a connection is, before its calls are looked at: put into each
 /// request's extensions.
 #[derive(Debug, Clone)]
@@ -78,4 +99,6 @@ pub struct Arrival {
     pub peer: Peer,
     /// To be set by the first call.
     pub called: Called,
+    /// Whether it is let in still.
+    pub standing: Standing,
 }

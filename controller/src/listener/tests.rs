@@ -16,6 +16,7 @@ use tonic::transport::server::Connected as _;
 
 use super::*;
 
+mod denied;
 mod deployment;
 mod identity;
 
@@ -120,7 +121,7 @@ fn a_connection_knows_its_role_and_transport_and_carries_bytes() {
             .await
             .unwrap();
         assert_eq!(listener.role(), Role::Operator);
-        let mut accepted = listener.accept(audit, &shutdown);
+        let mut accepted = listener.accept(audit, &Arc::default(), &shutdown);
         let mut client = UnixStream::connect(&path).await.unwrap();
         let mut connection = accepted.next().await.unwrap().unwrap();
         let peer = connection.connect_info().peer;
@@ -151,7 +152,7 @@ fn no_more_connections_are_accepted_than_there_is_room_for() {
         let audit = Audit::open(directory.path()).unwrap();
         let shutdown = Shutdown::new();
         let listener = bind(&endpoint).await.unwrap();
-        let mut accepted = listener.accept_at_most(2, audit, &shutdown);
+        let mut accepted = listener.accept_at_most(2, audit, &Arc::default(), &shutdown);
         let mut clients = Vec::new();
         for _ in 0..3 {
             clients.push(UnixStream::connect(&path).await.unwrap());

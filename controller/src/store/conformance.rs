@@ -1,6 +1,7 @@
 //! The suite that every store runs: the contracts of [`Store`], one by one.
 //! Each check gets a store of its own, empty.
 
+mod denials;
 mod records;
 mod tokens;
 
@@ -13,6 +14,7 @@ use weir_common::assignment::StartAt;
 use weir_common::id::{FlowId, RunId, SessionId};
 use weir_common::record::{Artifact, End, Entry, Gap, GapCause, Record};
 
+use self::denials::the_deny_list_comes_back;
 use self::records::{
     agents_speak_for_their_own_ends, artifacts_come_back, bad_entries_are_refused_by_field,
     batches_follow_the_watermark, gaps_come_back, late_rows_are_found_after_closing,
@@ -80,6 +82,7 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ),
     ("a deleted run leaves nothing", a_deleted_run_leaves_nothing),
     ("queries choose and stop", queries_choose_and_stop),
+    ("the deny list comes back", the_deny_list_comes_back),
     ("tokens are used up", tokens_are_used_up),
     (
         "a use and its certificate are one",

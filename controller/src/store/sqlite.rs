@@ -9,6 +9,7 @@ mod agents;
 mod append;
 mod artifact;
 mod column;
+mod denials;
 mod gap;
 mod observation;
 mod open;
@@ -40,9 +41,9 @@ use self::sweep::Sweep;
 use self::writer::{Db, Job, Task, Writer};
 use super::{
     AgentHello, AgentLinkRow, AgentRow, AppendDone, ArtifactRow, AssignmentRow, AssignmentState,
-    Batch, CertificateRow, Enrolment, FlowRow, Identity, ManifestRow, NewRun, ObservedRow,
+    Batch, CertificateRow, Denial, Enrolment, FlowRow, Identity, ManifestRow, NewRun, ObservedRow,
     PhaseRow, RecordQuery, RowCount, RunPlan, RunRef, RunRow, RunState, RunSummary, SessionRow,
-    Store, StoreError, StoredRecord, TokenRow,
+    Store, StoreError, StoredRecord, Subject, TokenRow,
 };
 
 /// Idle read connections kept.
@@ -244,6 +245,24 @@ impl Store for SqliteStore {
 
     fn certificates(&self) -> Result<Vec<CertificateRow>, StoreError> {
         self.query("reading the certificates", tokens::certificates)
+    }
+
+    fn deny(&self, denial: &Denial) -> Result<(), StoreError> {
+        let denial = denial.clone();
+        self.write(move |db| {
+            denials::put(&db.conn, &denial).map_err(storage("keeping the deny list"))
+        })
+    }
+
+    fn allow(&self, subject: &Subject) -> Result<bool, StoreError> {
+        let subject = subject.clone();
+        self.write(move |db| {
+            denials::remove(&db.conn, &subject).map_err(storage("keeping the deny list"))
+        })
+    }
+
+    fn denials(&self) -> Result<Vec<Denial>, StoreError> {
+        self.query("reading the deny list", denials::all)
     }
 
     fn create_run(&self, new: &NewRun) -> Result<RunId, StoreError> {

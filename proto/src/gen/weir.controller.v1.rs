@@ -112,7 +112,7 @@ pub struct Agent {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
-    /// alive, suspect or lost.
+    /// alive, suspect, lost or denied.
     #[prost(string, tag = "3")]
     pub state: ::prost::alloc::string::String,
     /// Milliseconds since it was last heard; 0 when it is connected.
@@ -500,6 +500,73 @@ pub struct CreateTokenResponse {
     /// Last instant of its life, s since the Unix epoch.
     #[prost(uint64, tag = "2")]
     pub expires_unix_s: u64,
+}
+/// Who is let in no more.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DenyRequest {
+    /// NAME or agent:NAME, operator:NAME, viewer:NAME, or serial:HEX of one certificate.
+    #[prost(string, tag = "1")]
+    pub subject: ::prost::alloc::string::String,
+    /// Why, for the record.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+/// It is on the list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DenyResponse {
+    /// The subject as the list has it.
+    #[prost(string, tag = "1")]
+    pub subject: ::prost::alloc::string::String,
+    /// Connections that were open and end now.
+    #[prost(uint32, tag = "2")]
+    pub connections: u32,
+    /// Whether an agent of that name has registered, or the certificate was given
+    /// to an agent; always true for operators and viewers, of whom no list is kept.
+    #[prost(bool, tag = "3")]
+    pub known: bool,
+}
+/// Who is let in again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AllowRequest {
+    /// As in DenyRequest.
+    #[prost(string, tag = "1")]
+    pub subject: ::prost::alloc::string::String,
+}
+/// It is not on the list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AllowResponse {
+    /// The subject as the list had it.
+    #[prost(string, tag = "1")]
+    pub subject: ::prost::alloc::string::String,
+    /// Whether it was there.
+    #[prost(bool, tag = "2")]
+    pub was_denied: bool,
+}
+/// Nothing to say.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListDeniedRequest {}
+/// The list.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListDeniedResponse {
+    /// Its entries.
+    #[prost(message, repeated, tag = "1")]
+    pub denied: ::prost::alloc::vec::Vec<Denied>,
+}
+/// One entry of the deny list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Denied {
+    /// NAME of an agent, operator:NAME, viewer:NAME, or serial:HEX.
+    #[prost(string, tag = "1")]
+    pub subject: ::prost::alloc::string::String,
+    /// Why.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// Who put it there.
+    #[prost(string, tag = "3")]
+    pub by: ::prost::alloc::string::String,
+    /// When, ns since the Unix epoch.
+    #[prost(int64, tag = "4")]
+    pub since_unix_ns: i64,
 }
 /// Generated client implementations.
 pub mod controller_service_client {
@@ -967,6 +1034,80 @@ pub mod controller_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        /// Puts a name or a certificate on the deny list: its connections end within a
+        /// second, and it is let in no more. Repeating it replaces the reason.
+        pub async fn deny(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DenyRequest>,
+        ) -> std::result::Result<tonic::Response<super::DenyResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Bounded::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.controller.v1.ControllerService/Deny",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("weir.controller.v1.ControllerService", "Deny"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Takes one off the deny list.
+        pub async fn allow(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AllowRequest>,
+        ) -> std::result::Result<tonic::Response<super::AllowResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Bounded::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.controller.v1.ControllerService/Allow",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("weir.controller.v1.ControllerService", "Allow"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// The deny list, in the order of its subjects.
+        pub async fn list_denied(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListDeniedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDeniedResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::Bounded::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/weir.controller.v1.ControllerService/ListDenied",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("weir.controller.v1.ControllerService", "ListDenied"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1091,6 +1232,25 @@ pub mod controller_service_server {
             request: tonic::Request<super::CreateTokenRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CreateTokenResponse>,
+            tonic::Status,
+        >;
+        /// Puts a name or a certificate on the deny list: its connections end within a
+        /// second, and it is let in no more. Repeating it replaces the reason.
+        async fn deny(
+            &self,
+            request: tonic::Request<super::DenyRequest>,
+        ) -> std::result::Result<tonic::Response<super::DenyResponse>, tonic::Status>;
+        /// Takes one off the deny list.
+        async fn allow(
+            &self,
+            request: tonic::Request<super::AllowRequest>,
+        ) -> std::result::Result<tonic::Response<super::AllowResponse>, tonic::Status>;
+        /// The deny list, in the order of its subjects.
+        async fn list_denied(
+            &self,
+            request: tonic::Request<super::ListDeniedRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListDeniedResponse>,
             tonic::Status,
         >;
     }
@@ -1790,6 +1950,139 @@ pub mod controller_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CreateTokenSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.controller.v1.ControllerService/Deny" => {
+                    #[allow(non_camel_case_types)]
+                    struct DenySvc<T: ControllerService>(pub Arc<T>);
+                    impl<
+                        T: ControllerService,
+                    > tonic::server::UnaryService<super::DenyRequest> for DenySvc<T> {
+                        type Response = super::DenyResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DenyRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControllerService>::deny(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DenySvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.controller.v1.ControllerService/Allow" => {
+                    #[allow(non_camel_case_types)]
+                    struct AllowSvc<T: ControllerService>(pub Arc<T>);
+                    impl<
+                        T: ControllerService,
+                    > tonic::server::UnaryService<super::AllowRequest> for AllowSvc<T> {
+                        type Response = super::AllowResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AllowRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControllerService>::allow(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AllowSvc(inner);
+                        let codec = crate::codec::Bounded::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/weir.controller.v1.ControllerService/ListDenied" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListDeniedSvc<T: ControllerService>(pub Arc<T>);
+                    impl<
+                        T: ControllerService,
+                    > tonic::server::UnaryService<super::ListDeniedRequest>
+                    for ListDeniedSvc<T> {
+                        type Response = super::ListDeniedResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListDeniedRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ControllerService>::list_denied(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListDeniedSvc(inner);
                         let codec = crate::codec::Bounded::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

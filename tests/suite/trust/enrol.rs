@@ -19,13 +19,13 @@ use weir_tests::{Cluster, Process, binary, eventually};
 use crate::faults::SOON;
 
 /// A controller with TLS for agents and a listener for newcomers.
-struct Served {
+pub(super) struct Served {
     _process: Process,
-    agents: String,
-    enrol: String,
+    pub(super) agents: String,
+    pub(super) enrol: String,
 }
 
-fn serve(cluster: &mut Cluster) -> Served {
+pub(super) fn serve(cluster: &mut Cluster) -> Served {
     cluster.stop_controller();
     let mut command = Command::new(binary("weir"));
     command
@@ -35,13 +35,16 @@ fn serve(cluster: &mut Cluster) -> Served {
         .args(["--enrol", "tls://127.0.0.1:0"]);
     let process = Process::start("weir serve", command, &cluster.directory().join("tls.log"));
     let (agents, enrol) = eventually("its endpoints", SOON, || {
+        // Another one may have written into the same log before.
+        if cluster.weir(&["runs"]).code != 0 {
+            return None;
+        }
         let output = process.output();
         let after = |word: &str| {
-            let line = output.lines().find(|line| line.starts_with(word))?;
+            let line = output.lines().rfind(|line| line.starts_with(word))?;
             line.split_whitespace().nth(1).map(str::to_owned)
         };
-        let found = (after("agents ")?, after("enrol ")?);
-        (cluster.weir(&["runs"]).code == 0).then_some(found)
+        Some((after("agents ")?, after("enrol ")?))
     });
     Served {
         _process: process,
@@ -50,7 +53,7 @@ fn serve(cluster: &mut Cluster) -> Served {
     }
 }
 
-fn token(cluster: &Cluster, words: &[&str]) -> String {
+pub(super) fn token(cluster: &Cluster, words: &[&str]) -> String {
     let words = [&["token", "create"], words].concat();
     let made = cluster.command(&words).output().expect("weir starts");
     assert!(made.status.success(), "{made:?}");
@@ -58,7 +61,7 @@ fn token(cluster: &Cluster, words: &[&str]) -> String {
     text.trim().to_owned()
 }
 
-fn agent(token: &str, enrol: &str) -> Command {
+pub(super) fn agent(token: &str, enrol: &str) -> Command {
     let mut command = Command::new(binary("weir-agent"));
     command
         .args(["--lab", "--log", "trace", "--enrol", enrol])
@@ -67,7 +70,7 @@ fn agent(token: &str, enrol: &str) -> Command {
 }
 
 /// What an agent has logged, once it has.
-fn logged(cluster: &Cluster, name: &str, words: &str) -> String {
+pub(super) fn logged(cluster: &Cluster, name: &str, words: &str) -> String {
     eventually(&format!("{name} to say `{words}`"), SOON, || {
         let output = cluster.agent(name).output();
         output.contains(words).then_some(output)

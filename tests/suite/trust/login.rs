@@ -10,29 +10,33 @@ use weir_tests::{Cluster, Process, binary, eventually};
 use crate::faults::SOON;
 
 /// A person who has a configuration directory and names no controller.
-struct Person {
+pub(super) struct Person {
     home: PathBuf,
 }
 
 impl Person {
-    fn new(cluster: &Cluster, name: &str) -> Self {
+    pub(super) fn new(cluster: &Cluster, name: &str) -> Self {
         let home = cluster.directory().join(name);
         fs::create_dir(&home).expect("a directory");
         Self { home }
     }
 
-    fn weir(&self, words: &[&str]) -> Output {
-        Command::new(binary("weir"))
+    pub(super) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(binary("weir"));
+        command
             .args(words)
             .env_remove("WEIR_CONTROLLER")
             .env("XDG_CONFIG_HOME", &self.home)
-            .stdin(Stdio::null())
-            .output()
-            .expect("weir starts")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(super) fn weir(&self, words: &[&str]) -> Output {
+        self.command(words).output().expect("weir starts")
     }
 
     /// What a command that fails says.
-    fn refusal(&self, words: &[&str]) -> String {
+    pub(super) fn refusal(&self, words: &[&str]) -> String {
         let output = self.weir(words);
         assert!(!output.status.success(), "{words:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
@@ -40,7 +44,7 @@ impl Person {
 }
 
 /// A file of credentials, made on the controller's machine.
-fn credentials(cluster: &Cluster, name: &str, role: &str) -> PathBuf {
+pub(super) fn credentials(cluster: &Cluster, name: &str, role: &str) -> PathBuf {
     let made = cluster
         .command(&["credentials", name, "--role", role])
         .output()
@@ -52,12 +56,12 @@ fn credentials(cluster: &Cluster, name: &str, role: &str) -> PathBuf {
     file
 }
 
-fn text(path: &Path) -> &str {
+pub(super) fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
 /// The controller, started again with a listener for operators over TLS; where that is.
-fn over_tls(cluster: &mut Cluster) -> (Process, String) {
+pub(super) fn over_tls(cluster: &mut Cluster) -> (Process, String) {
     cluster.stop_controller();
     let mut command = Command::new(binary("weir"));
     let data = cluster.controller_data();

@@ -197,6 +197,21 @@ impl ControllerService for Fake {
         Err(Status::unimplemented("not asked here"))
     }
 
+    async fn deny(&self, _: Request<api::DenyRequest>) -> Answer<api::DenyResponse> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn allow(&self, _: Request<api::AllowRequest>) -> Answer<api::AllowResponse> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn list_denied(
+        &self,
+        _: Request<api::ListDeniedRequest>,
+    ) -> Answer<api::ListDeniedResponse> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
     async fn issue_certificate(
         &self,
         _: Request<api::IssueCertificateRequest>,

@@ -24,7 +24,7 @@ fn gateway(data: &Path) -> EnrolGateway {
     let now = Duration::from_nanos(HostClock::from_host().unix_ns().unsigned_abs());
     let authority = Authority::open(data, now).unwrap();
     let audit = Audit::open(data).unwrap();
-    EnrolGateway::new(Arc::new(store), Arc::new(authority), audit)
+    EnrolGateway::new(Arc::new(store), Arc::new(authority), audit, Arc::default())
 }
 
 fn request() -> Vec<u8> {

@@ -22,6 +22,7 @@ use weir_runtime::{Endpoint, Shutdown};
 
 use crate::audit::Audit;
 use crate::authority::Authority;
+use crate::deny::DenyList;
 use crate::listener::{Connection, Listener, Peer, Role, Tls};
 
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
@@ -134,6 +135,7 @@ pub(super) fn live(params: &mut CertificateParams, begin: Duration, end: Duratio
 /// A listener of a role, and what comes out of it.
 pub(super) struct Gate {
     pub(super) address: SocketAddr,
+    pub(super) deny: Arc<DenyList>,
     pub(super) accepted: ReceiverStream<io::Result<Connection>>,
     pub(super) _shutdown: Shutdown,
 }
@@ -145,9 +147,11 @@ impl Gate {
         let listener = Listener::bind_tls(&endpoint, role, tls).await.unwrap();
         let address = listener.endpoint().addresses().await.unwrap()[0];
         let shutdown = Shutdown::new();
+        let deny = Arc::default();
         Self {
             address,
-            accepted: listener.accept(audit, &shutdown),
+            accepted: listener.accept(audit, &deny, &shutdown),
+            deny,
             _shutdown: shutdown,
         }
     }

@@ -35,6 +35,14 @@ CREATE TABLE certificates (
     not_after_unix_s    INTEGER NOT NULL  -- last instant of its life
 ) STRICT;
 
+-- The deny list: who is let in no more.
+CREATE TABLE denials (
+    subject         TEXT PRIMARY KEY, -- NAME of an agent, operator:NAME, viewer:NAME or serial:HEX
+    reason          TEXT NOT NULL,
+    denied_by       TEXT NOT NULL,
+    since_unix_ns   INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE runs (
     run                 INTEGER PRIMARY KEY AUTOINCREMENT, -- 7 is printed r-0007; never used again
     campaign            TEXT NOT NULL,
