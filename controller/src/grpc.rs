@@ -12,6 +12,7 @@ mod hello;
 mod issue;
 mod records;
 mod status;
+mod tokens;
 mod upload;
 
 pub use self::access::Access;

@@ -117,6 +117,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// There is one with this id.
     fn create_token(&self, token: &TokenRow) -> Result<(), StoreError>;
 
+    /// All tokens, those that end first before the others.
+    fn tokens(&self) -> Result<Vec<TokenRow>, StoreError>;
+
+    /// Takes a token back, at a time in s since the Unix epoch, and gives it as it was;
+    /// the first time stays. `None` when there is none with this id.
+    fn revoke_token(&self, id: &str, now_unix_s: u64) -> Result<Option<TokenRow>, StoreError>;
+
+    /// Forgets tokens that ended before a time in s since the Unix epoch; how many.
+    fn forget_tokens(&self, before_unix_s: u64) -> Result<usize, StoreError>;
+
     /// Takes one use of a token and records the certificate that is given out
     /// for it, in one transaction.
     ///

@@ -348,6 +348,22 @@ const READERS: &[(&str, Reader)] = &[
         decoded::<controller::ListDeniedResponse>,
     ),
     (
+        ".weir.controller.v1.ListTokensRequest",
+        decoded::<controller::ListTokensRequest>,
+    ),
+    (
+        ".weir.controller.v1.ListTokensResponse",
+        decoded::<controller::ListTokensResponse>,
+    ),
+    (
+        ".weir.controller.v1.RevokeTokenRequest",
+        decoded::<controller::RevokeTokenRequest>,
+    ),
+    (
+        ".weir.controller.v1.RevokeTokenResponse",
+        decoded::<controller::RevokeTokenResponse>,
+    ),
+    (
         ".weir.controller.v1.CreateTokenRequest",
         decoded::<controller::CreateTokenRequest>,
     ),

@@ -184,6 +184,21 @@ impl Client {
         self.answer("make the token", answer)
     }
 
+    /// The tokens, without their secrets.
+    pub(crate) async fn tokens(&self) -> Result<Vec<api::TokenInfo>, Failure> {
+        let request = api::ListTokensRequest {};
+        let answer = self.service.clone().list_tokens(request).await;
+        Ok(self.answer("list tokens", answer)?.tokens)
+    }
+
+    /// Takes a token back; how it was before.
+    pub(crate) async fn revoke_token(&self, id: &str) -> Result<api::TokenInfo, Failure> {
+        let request = api::RevokeTokenRequest { id: id.to_owned() };
+        let answer = self.service.clone().revoke_token(request).await;
+        let token = self.answer("revoke the token", answer)?.token;
+        Ok(token.unwrap_or_default())
+    }
+
     /// Puts somebody on the deny list.
     pub(crate) async fn deny(&self, who: &str, reason: &str) -> Result<api::DenyResponse, Failure> {
         let request = api::DenyRequest {

@@ -10,5 +10,6 @@ pub(crate) mod progress;
 pub(crate) mod records;
 pub(crate) mod runs;
 pub(crate) mod screen;
+pub(crate) mod tokens;
 
 pub(crate) use weir_experiment::output::{figure, result, table, text};

@@ -55,6 +55,14 @@ const RULES: &[(&str, &[Role])] = &[
         "/weir.controller.v1.ControllerService/IssueCertificate",
         OPERATORS,
     ),
+    (
+        "/weir.controller.v1.ControllerService/ListTokens",
+        OPERATORS,
+    ),
+    (
+        "/weir.controller.v1.ControllerService/RevokeToken",
+        OPERATORS,
+    ),
     ("/weir.controller.v1.ControllerService/Deny", OPERATORS),
     ("/weir.controller.v1.ControllerService/Allow", OPERATORS),
     (
@@ -277,6 +285,8 @@ mod tests {
             "Delete",
             "IssueCertificate",
             "CreateToken",
+            "ListTokens",
+            "RevokeToken",
             "Deny",
             "Allow",
             "ListDenied",

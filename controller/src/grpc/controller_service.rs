@@ -18,7 +18,7 @@ use weir_runtime::{HostClock, Shutdown};
 
 use super::access::who;
 use super::artifacts::Parts;
-use super::enrol::{EnrolGateway, draw};
+use super::enrol::EnrolGateway;
 use super::issue::issue;
 use super::status::{of_run, of_store};
 use crate::audit::{Audit, Entry, Event};
@@ -54,7 +54,7 @@ pub struct OperatorGateway {
     pub(super) uploads: Uploads,
     runs: Runs,
     info: Info,
-    authority: Arc<Authority>,
+    pub(super) authority: Arc<Authority>,
     audit: Audit,
     pub(super) deny: Arc<DenyList>,
     pub(super) clock: HostClock,
@@ -405,22 +405,21 @@ impl ControllerService for OperatorGateway {
         &self,
         request: Request<pb::CreateTokenRequest>,
     ) -> Result<Response<pb::CreateTokenResponse>, Status> {
-        let who = who(&request);
-        let request = request.into_inner();
-        let now = Duration::from_nanos(self.clock.unix_ns().unsigned_abs());
-        let entry = Entry::new(Event::TokenCreated, who).by("ControllerService/CreateToken");
-        let (entry, answer) = match draw(&self.authority, &request, now) {
-            Ok((row, answer)) => {
-                let entry = entry.to(format!("token {}", row.id)).because(format!(
-                    "uses {}, life {} s, names {:?}",
-                    row.uses_left, request.ttl_s, row.name_pattern
-                ));
-                let kept = self.store(move |store| store.create_token(&row)).await;
-                (entry, kept.map(|()| answer))
-            }
-            Err(status) => (entry, Err(status)),
-        };
-        self.told(entry, answer)
+        self.make_token(request).await
+    }
+
+    async fn list_tokens(
+        &self,
+        _request: Request<pb::ListTokensRequest>,
+    ) -> Result<Response<pb::ListTokensResponse>, Status> {
+        self.tokens().await
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<pb::RevokeTokenRequest>,
+    ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
+        self.take_token_back(request).await
     }
 
     async fn deny(

@@ -227,6 +227,7 @@ pub(super) fn draw(
         uses_left: request.uses,
         expires_unix_s: (now + life).as_secs(),
         name_pattern: pattern.clone(),
+        revoked_unix_s: None,
     };
     let token = JoinToken {
         pin: authority.pin(),

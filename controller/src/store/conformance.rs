@@ -23,7 +23,7 @@ use self::records::{
 };
 use self::tokens::{
     a_use_and_its_certificate_are_one, parallel_uses_are_counted, refused_tokens_say_why,
-    tokens_are_used_up,
+    tokens_are_taken_back_and_forgotten, tokens_are_used_up,
 };
 use super::samples::{
     batch, boot, entries, full_row, hello, kernel_row, link_row, manifest, name, new_run, observed,
@@ -89,6 +89,10 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
         a_use_and_its_certificate_are_one,
     ),
     ("refused tokens say why", refused_tokens_say_why),
+    (
+        "tokens are taken back and forgotten",
+        tokens_are_taken_back_and_forgotten,
+    ),
     ("parallel uses are counted", parallel_uses_are_counted),
 ];
 

@@ -231,6 +231,23 @@ impl Store for SqliteStore {
         self.write(move |db| tokens::create(&db.conn, &token).map_err(storage("keeping a token")))
     }
 
+    fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        self.query("reading the tokens", tokens::all)
+    }
+
+    fn revoke_token(&self, id: &str, now_unix_s: u64) -> Result<Option<TokenRow>, StoreError> {
+        let id = id.to_owned();
+        self.write(move |db| {
+            tokens::revoke(&db.conn, &id, now_unix_s).map_err(storage("taking a token back"))
+        })
+    }
+
+    fn forget_tokens(&self, before_unix_s: u64) -> Result<usize, StoreError> {
+        self.write(move |db| {
+            tokens::forget(&db.conn, before_unix_s).map_err(storage("forgetting tokens"))
+        })
+    }
+
     fn enrol(&self, enrolment: &Enrolment) -> Result<(), StoreError> {
         let enrolment = enrolment.clone();
         self.write(move |db| tokens::enrol(&db.conn, &enrolment))

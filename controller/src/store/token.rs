@@ -17,6 +17,23 @@ pub struct TokenRow {
     pub expires_unix_s: u64,
     /// Names that it is good for; empty = any.
     pub name_pattern: String,
+    /// When it was taken back, s since the Unix epoch.
+    pub revoked_unix_s: Option<u64>,
+}
+
+impl TokenRow {
+    /// How it is, in one word: valid, used, expired or revoked.
+    pub fn state(&self, now_unix_s: u64) -> &'static str {
+        if self.revoked_unix_s.is_some() {
+            "revoked"
+        } else if now_unix_s > self.expires_unix_s {
+            "expired"
+        } else if self.uses_left == 0 {
+            "used"
+        } else {
+            "valid"
+        }
+    }
 }
 
 impl fmt::Debug for TokenRow {
@@ -26,6 +43,7 @@ impl fmt::Debug for TokenRow {
             .field("uses_left", &self.uses_left)
             .field("expires_unix_s", &self.expires_unix_s)
             .field("name_pattern", &self.name_pattern)
+            .field("revoked_unix_s", &self.revoked_unix_s)
             .finish_non_exhaustive()
     }
 }
@@ -64,6 +82,12 @@ pub enum TokenRefusal {
     #[error("token expired {} ago: make one with weir token create", ago(*ago_s))]
     Expired {
         /// How late, s.
+        ago_s: u64,
+    },
+    /// An operator has taken it back.
+    #[error("token revoked {} ago: ask who did, or make one with weir token create", ago(*ago_s))]
+    Revoked {
+        /// How long ago, s.
         ago_s: u64,
     },
     /// Nothing is left of it.

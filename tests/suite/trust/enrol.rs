@@ -152,6 +152,44 @@ fn without_a_token_an_agent_says_what_to_do() {
     );
 }
 
+#[test]
+fn a_token_is_listed_without_its_secret_and_taken_back() {
+    let mut cluster = Cluster::new();
+    let served = serve(&mut cluster);
+    let text = token(&cluster, &["--uses", "3", "--name-pattern", "a*"]);
+    let (id, secret) = (text.split('.').nth(2), text.rsplit('.').next());
+    let (id, secret) = (id.expect("an id"), secret.expect("a secret"));
+    cluster.launch_to(&served.agents, "a1", agent(&text, &served.enrol));
+    cluster.await_agents(1);
+    let listed = cluster.weir(&["token", "list", "--json"]);
+    assert!(!listed.stdout.contains(secret), "{}", listed.stdout);
+    let listed = listed.json();
+    let entry = &listed["tokens"][0];
+    assert_eq!((&entry["id"], &entry["uses_left"]), (&id.into(), &2.into()));
+    assert_eq!(
+        (&entry["state"], &entry["name_pattern"]),
+        (&"valid".into(), &"a*".into())
+    );
+
+    let wrong = cluster.weir(&["token", "revoke", "0123"]);
+    assert!(
+        wrong.code != 0 && wrong.stderr.contains("weir token list"),
+        "{}",
+        wrong.stderr
+    );
+    // A secret on the command line is refused before it is sent.
+    let slip = cluster.weir(&["token", "revoke", &text]);
+    assert_eq!(slip.code, 2, "{}", slip.stderr);
+    let revoked = cluster.weir(&["token", "revoke", id]);
+    assert!(revoked.stdout.contains("2 uses left"), "{}", revoked.stdout);
+    cluster.launch_to(&served.agents, "a2", agent(&text, &served.enrol));
+    logged(&cluster, "a2", "token revoked");
+    // Who was let in before stays.
+    cluster.await_agents(1);
+    let log = cluster.weir(&["audit", "--limit", "1000", "--json"]).stdout;
+    assert!(log.contains("token-revoked") && log.contains(id) && !log.contains(secret));
+}
+
 /// Whoever sits between them has an authority too, but not that of the token.
 #[test]
 fn a_stranger_in_between_never_sees_a_request() {

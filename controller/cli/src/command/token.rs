@@ -1,4 +1,4 @@
-//! `weir token create`: what a host shows once for its certificate.
+//! `weir token`: what a host shows once for its certificate, made, listed, taken back.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use weir_proto::controller::v1::CreateTokenRequest;
 
 use super::Common;
 use crate::failure::{Exit, Failure};
+use crate::output::tokens;
 
 /// Arguments of `weir token`.
 #[derive(Debug, Args)]
@@ -21,6 +22,33 @@ pub(crate) struct TokenArgs {
 enum What {
     /// Make a token, with which agents at other hosts get their certificates
     Create(CreateArgs),
+    /// List tokens: what is left of them, never their secrets
+    List(ListArgs),
+    /// Take a token back: nobody gets a certificate for it any more
+    Revoke(RevokeArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct RevokeArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Which one, as `weir token list` shows it: the third part of its text
+    #[arg(value_name = "ID", value_parser = id)]
+    id: String,
+}
+
+/// A token itself has no place on a command line, which all users can read.
+fn id(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err("an id is hexadecimal, the third part of the token; the last part is secret");
+    }
+    Ok(text.to_ascii_lowercase())
 }
 
 #[derive(Debug, Args)]
@@ -38,9 +66,33 @@ struct CreateArgs {
     name_pattern: Option<String>,
 }
 
-/// Makes a token and prints it, alone on its line, so that it can go into a file.
+/// Makes, lists or takes back.
 pub(crate) async fn run(args: TokenArgs, outer: &Common) -> Result<Exit, Failure> {
-    let What::Create(args) = args.what;
+    match args.what {
+        What::Create(args) => create(args, outer).await,
+        What::List(args) => {
+            let common = args.common.over(outer);
+            let all = common.connect().await?.tokens().await?;
+            common.print(|| tokens::document(&all), || tokens::lines(&all))
+        }
+        What::Revoke(args) => {
+            let common = args.common.over(outer);
+            let before = common.connect().await?.revoke_token(&args.id).await?;
+            let document = || {
+                json!({
+                    "schema": "weir.token-revoke/1",
+                    "id": before.id,
+                    "was": before.state,
+                    "uses_left": before.uses_left,
+                })
+            };
+            common.print(document, || vec![tokens::revoked(&before)])
+        }
+    }
+}
+
+/// Makes a token and prints it, alone on its line, so that it can go into a file.
+async fn create(args: CreateArgs, outer: &Common) -> Result<Exit, Failure> {
     let common = args.common.over(outer);
     let request = CreateTokenRequest {
         uses: args.uses,
@@ -53,6 +105,7 @@ pub(crate) async fn run(args: TokenArgs, outer: &Common) -> Result<Exit, Failure
         json!({
             "schema": "weir.token/1",
             "token": made.token,
+            "id": made.token.split('.').nth(2),
             "uses": args.uses,
             "expires_unix_s": made.expires_unix_s,
         })

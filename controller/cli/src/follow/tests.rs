@@ -197,6 +197,20 @@ impl ControllerService for Fake {
         Err(Status::unimplemented("not asked here"))
     }
 
+    async fn list_tokens(
+        &self,
+        _: Request<api::ListTokensRequest>,
+    ) -> Answer<api::ListTokensResponse> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn revoke_token(
+        &self,
+        _: Request<api::RevokeTokenRequest>,
+    ) -> Answer<api::RevokeTokenResponse> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
     async fn deny(&self, _: Request<api::DenyRequest>) -> Answer<api::DenyResponse> {
         Err(Status::unimplemented("not asked here"))
     }

@@ -14,6 +14,7 @@ fn token(uses_left: u32) -> TokenRow {
         uses_left,
         expires_unix_s: NOW + 600,
         name_pattern: String::new(),
+        revoked_unix_s: None,
     }
 }
 
@@ -91,6 +92,39 @@ pub(super) fn refused_tokens_say_why(store: &dyn Store) {
     // The last instant still counts.
     fits.now_unix_s = narrow.expires_unix_s;
     store.enrol(&fits).unwrap();
+}
+
+/// A token that was taken back is good for nobody, and those that are over are forgotten.
+pub(super) fn tokens_are_taken_back_and_forgotten(store: &dyn Store) {
+    let mut later = token(1);
+    later.id = "8899".to_owned();
+    later.expires_unix_s += 1;
+    store.create_token(&later).unwrap();
+    store.create_token(&token(2)).unwrap();
+    let listed = store.tokens().unwrap();
+    assert_eq!(listed, [token(2), later.clone()], "the first to end first");
+    assert_eq!(listed[0].state(NOW), "valid");
+    assert_eq!(listed[0].state(NOW + 601), "expired");
+    store.enrol(&enrolment(1)).unwrap();
+
+    assert_eq!(store.revoke_token("ffff", NOW).unwrap(), None);
+    let revoked = store.revoke_token(&token(2).id, NOW).unwrap();
+    assert_eq!(revoked.unwrap().uses_left, 1, "as it was");
+    store.revoke_token(&token(2).id, NOW + 90).unwrap();
+    let mut late = enrolment(2);
+    late.now_unix_s = NOW + 120;
+    let refused = refusal(store, &late);
+    assert_eq!(
+        refused,
+        TokenRefusal::Revoked { ago_s: 120 },
+        "since the first time"
+    );
+    assert!(refused.to_string().contains("weir token create"));
+    assert_eq!(store.tokens().unwrap()[0].state(NOW), "revoked");
+
+    assert_eq!(store.forget_tokens(later.expires_unix_s).unwrap(), 1);
+    assert_eq!(store.tokens().unwrap(), [later]);
+    assert_eq!(refusal(store, &enrolment(3)), TokenRefusal::Unknown);
 }
 
 pub(super) fn parallel_uses_are_counted(store: &dyn Store) {

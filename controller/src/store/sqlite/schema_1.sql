@@ -25,7 +25,8 @@ CREATE TABLE tokens (
     secret_sha256   BLOB NOT NULL,
     uses_left       INTEGER NOT NULL,
     expires_unix_s  INTEGER NOT NULL, -- last instant of its life
-    name_pattern    TEXT NOT NULL     -- with * and ?; empty = any name
+    name_pattern    TEXT NOT NULL,    -- with * and ?; empty = any name
+    revoked_unix_s  INTEGER           -- when it was taken back
 ) STRICT;
 
 -- Certificates that agents were given.

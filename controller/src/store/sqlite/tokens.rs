@@ -4,7 +4,7 @@ use ring::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use weir_common::selector::Glob;
 
-use super::column::{count, int, read, small, storage};
+use super::column::{count, int, opt_count, read, small, storage};
 use crate::store::{CertificateRow, Enrolment, StoreError, TokenRefusal, TokenRow};
 
 /// See [`crate::store::Store::create_token`].
@@ -21,6 +21,35 @@ pub(super) fn create(db: &Connection, token: &TokenRow) -> rusqlite::Result<()> 
         ],
     )
     .map(|_| ())
+}
+
+/// See [`crate::store::Store::tokens`].
+pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<TokenRow>> {
+    db.prepare_cached("SELECT * FROM tokens ORDER BY expires_unix_s, id")?
+        .query_map([], token)?
+        .collect()
+}
+
+/// See [`crate::store::Store::revoke_token`].
+pub(super) fn revoke(
+    db: &Connection,
+    id: &str,
+    now_unix_s: u64,
+) -> rusqlite::Result<Option<TokenRow>> {
+    let before = one(db, id)?;
+    db.execute(
+        "UPDATE tokens SET revoked_unix_s = coalesce(revoked_unix_s, ?2) WHERE id = ?1",
+        params![id, int(now_unix_s)],
+    )?;
+    Ok(before)
+}
+
+/// See [`crate::store::Store::forget_tokens`].
+pub(super) fn forget(db: &Connection, before_unix_s: u64) -> rusqlite::Result<usize> {
+    db.execute(
+        "DELETE FROM tokens WHERE expires_unix_s < ?1",
+        [int(before_unix_s)],
+    )
 }
 
 /// See [`crate::store::Store::enrol`].
@@ -41,6 +70,10 @@ pub(super) fn enrol(db: &Connection, enrolment: &Enrolment) -> Result<(), StoreE
 fn check(token: &TokenRow, enrolment: &Enrolment) -> Result<(), TokenRefusal> {
     if !is_same(&token.secret_sha256, &enrolment.secret_sha256) {
         return Err(TokenRefusal::Unknown);
+    }
+    if let Some(revoked) = token.revoked_unix_s {
+        let ago_s = enrolment.now_unix_s.saturating_sub(revoked);
+        return Err(TokenRefusal::Revoked { ago_s });
     }
     let late_s = enrolment.now_unix_s.saturating_sub(token.expires_unix_s);
     if late_s > 0 {
@@ -96,14 +129,17 @@ fn certificate(row: &Row<'_>) -> rusqlite::Result<CertificateRow> {
 
 fn one(db: &Connection, id: &str) -> rusqlite::Result<Option<TokenRow>> {
     db.prepare_cached("SELECT * FROM tokens WHERE id = ?1")?
-        .query_row([id], |row| {
-            Ok(TokenRow {
-                id: row.get("id")?,
-                secret_sha256: row.get("secret_sha256")?,
-                uses_left: small(row, "uses_left")?,
-                expires_unix_s: count(row, "expires_unix_s")?,
-                name_pattern: row.get("name_pattern")?,
-            })
-        })
+        .query_row([id], token)
         .optional()
+}
+
+fn token(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
+    Ok(TokenRow {
+        id: row.get("id")?,
+        secret_sha256: row.get("secret_sha256")?,
+        uses_left: small(row, "uses_left")?,
+        expires_unix_s: count(row, "expires_unix_s")?,
+        name_pattern: row.get("name_pattern")?,
+        revoked_unix_s: opt_count(row, "revoked_unix_s")?,
+    })
 }
