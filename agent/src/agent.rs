@@ -169,7 +169,9 @@ impl Shared {
         if let Ok(addresses) = self.controller.addresses().await {
             self.policy.set_controller(addresses);
         }
-        self.credentials.connect(&self.controller).await
+        self.credentials
+            .connect(&self.controller, &self.identity)
+            .await
     }
 
     /// The core, locked. Never across an await.
@@ -303,7 +305,6 @@ impl Agent {
         let credentials = Credentials::open(
             &state,
             &config.controller,
-            &identity.name,
             config.enrol,
             credentials::unix_now(),
         )?;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use ring::rand::SystemRandom;
 use ring::signature::Ed25519KeyPair;
 use tonic::transport::Channel;
-use weir_common::id::AgentName;
 use weir_runtime::directory::{DirectoryError, write_atomic};
 use weir_runtime::tls::{
     self, ClientTls, CredentialFiles, Secret, TlsError, certificate_pem, certificate_request,
@@ -19,7 +18,7 @@ use weir_runtime::tls::{
 };
 use weir_runtime::{ConnectError, Endpoint};
 
-use crate::state::State;
+use crate::state::{Identity, State};
 
 pub(crate) use enrol::EnrolError;
 pub use enrol::{EnrolConfig, TokenSource};
@@ -108,7 +107,6 @@ impl Credentials {
     pub(crate) fn open(
         state: &State,
         controller: &Endpoint,
-        name: &AgentName,
         config: Option<EnrolConfig>,
         now: Duration,
     ) -> Result<Self, CredentialsError> {
@@ -134,7 +132,7 @@ impl Credentials {
             return Ok(credentials);
         };
         let config = config.ok_or(missing)?;
-        let enrolment = enrol::Enrolment::new(config, name.clone())?;
+        let enrolment = enrol::Enrolment::new(config)?;
         credentials.enrolment = tokio::sync::Mutex::new(Some(enrolment));
         Ok(credentials)
     }
@@ -179,10 +177,14 @@ impl Credentials {
     ///
     /// # Errors
     /// As [`Endpoint::connect_with`], and enrolment failed or was refused.
-    pub(crate) async fn connect(&self, controller: &Endpoint) -> Result<Channel, EnrolError> {
+    pub(crate) async fn connect(
+        &self,
+        controller: &Endpoint,
+        identity: &Identity,
+    ) -> Result<Channel, EnrolError> {
         let mut waiting = self.enrolment.lock().await;
         if let Some(enrolment) = waiting.as_ref() {
-            enrolment.carry_out(self).await?;
+            enrolment.carry_out(self, identity).await?;
             *waiting = None;
         }
         drop(waiting);

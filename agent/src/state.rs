@@ -19,6 +19,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use prost::Message;
+use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,7 @@ pub(crate) const ARTIFACTS: &str = "artifacts";
 
 /// What a signature is for, so that it fits nowhere else.
 const HELLO_CONTEXT: &[u8] = b"weir-hello-1";
+const ENROL_CONTEXT: &[u8] = b"weir-enrol-1";
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +138,18 @@ impl Identity {
     pub(crate) fn sign(&self, nonce: &[u8]) -> Vec<u8> {
         let name = self.name.as_str().as_bytes();
         let message = [HELLO_CONTEXT, nonce, name, &self.boot.0].concat();
+        self.key.sign(&message).as_ref().to_vec()
+    }
+
+    /// Signs what is shown to enrol: context, hashes of the request and of the token's
+    /// id, name.
+    pub(crate) fn sign_enrolment(&self, request: &[u8], token_id: &str) -> Vec<u8> {
+        let (request, id) = (
+            digest(&SHA256, request),
+            digest(&SHA256, token_id.as_bytes()),
+        );
+        let name = self.name.as_str().as_bytes();
+        let message = [ENROL_CONTEXT, request.as_ref(), id.as_ref(), name].concat();
         self.key.sign(&message).as_ref().to_vec()
     }
 }

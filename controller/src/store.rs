@@ -79,7 +79,8 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Registers an agent's start or return, and gives the row as it is now.
     ///
-    /// In one transaction: the first key proven owns the name; the same boot
+    /// In one transaction: the first key proven owns the name, be it here or to
+    /// [`Store::enrol`]; the same boot
     /// may return any number of times; another boot needs a higher generation.
     ///
     /// # Errors
@@ -128,11 +129,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn forget_tokens(&self, before_unix_s: u64) -> Result<usize, StoreError>;
 
     /// Takes one use of a token and records the certificate that is given out
-    /// for it, in one transaction.
+    /// for it, in one transaction. An agent of the same name and key that has used
+    /// the token before takes no other use.
     ///
     /// # Errors
-    /// [`StoreError::Token`], or the serial number was given out before; neither
-    /// changes anything.
+    /// [`StoreError::Token`], [`StoreError::NameTaken`] if another key owns the name, or
+    /// the serial number was given out before; none changes anything.
     fn enrol(&self, enrolment: &Enrolment) -> Result<(), StoreError>;
 
     /// Records a certificate that was renewed.

@@ -6,7 +6,6 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use tonic::{Code, Status};
-use weir_common::id::AgentName;
 use weir_proto::enrol::v1::EnrolRequest;
 use weir_proto::enrol::v1::enrol_service_client::EnrolServiceClient;
 use weir_runtime::directory::write_atomic;
@@ -16,6 +15,7 @@ use weir_runtime::tls::{
 use weir_runtime::{ConnectError, Endpoint};
 
 use super::{Credentials, CredentialsError, Fresh};
+use crate::state::Identity;
 
 /// How long the controller may take to answer.
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(10);
@@ -110,7 +110,11 @@ impl EnrolError {
         };
         matches!(
             status.code(),
-            Code::PermissionDenied | Code::InvalidArgument | Code::Unimplemented
+            Code::PermissionDenied
+                | Code::AlreadyExists
+                | Code::Unauthenticated
+                | Code::InvalidArgument
+                | Code::Unimplemented
         )
     }
 }
@@ -120,20 +124,22 @@ impl EnrolError {
 pub(super) struct Enrolment {
     endpoint: Endpoint,
     token: JoinToken,
-    name: AgentName,
 }
 
 impl Enrolment {
-    pub(super) fn new(config: EnrolConfig, name: AgentName) -> Result<Self, TokenSourceError> {
+    pub(super) fn new(config: EnrolConfig) -> Result<Self, TokenSourceError> {
         Ok(Self {
             endpoint: config.endpoint,
             token: config.token.read()?,
-            name,
         })
     }
 
     /// Gets a certificate and stores it.
-    pub(super) async fn carry_out(&self, credentials: &Credentials) -> Result<(), EnrolError> {
+    pub(super) async fn carry_out(
+        &self,
+        credentials: &Credentials,
+        identity: &Identity,
+    ) -> Result<(), EnrolError> {
         let pinned = PinnedClient::new(self.token.pin);
         let channel = self
             .endpoint
@@ -151,8 +157,10 @@ impl Enrolment {
         let request = EnrolRequest {
             token_id: self.token.id.clone(),
             secret: self.token.secret.expose().to_vec(),
-            name: self.name.to_string(),
+            name: identity.name.to_string(),
             request: fresh.request.clone(),
+            public_key: identity.public_key(),
+            signature: identity.sign_enrolment(&fresh.request, &self.token.id),
         };
         let mut client = EnrolServiceClient::new(channel);
         let answer = tokio::time::timeout(ANSWER, client.enrol(request)).await;
@@ -165,7 +173,7 @@ impl Enrolment {
         write_atomic(&credentials.authority, pem.as_bytes()).map_err(CredentialsError::from)?;
         credentials.store(&answer.certificate, &fresh.secret)?;
         credentials.take_up().map_err(CredentialsError::from)?;
-        tracing::info!(agent = %self.name, endpoint = %self.endpoint, "enrolled: this agent has a certificate");
+        tracing::info!(agent = %identity.name, endpoint = %self.endpoint, "enrolled: this agent has a certificate");
         Ok(())
     }
 }

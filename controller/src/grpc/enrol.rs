@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
-use tonic::{Request, Response, Status};
+use ring::signature::{ED25519, UnparsedPublicKey};
+use tonic::{Code, Request, Response, Status};
 use weir_common::id::AgentName;
 use weir_common::selector::Glob;
 use weir_proto::agent::v1::{RenewRequest, RenewResponse};
@@ -30,7 +31,9 @@ use crate::store::{CertificateRow, Enrolment, Store, StoreError, Subject, TokenR
 
 /// Largest request of a newcomer, bytes.
 pub const ENROL_MESSAGE_BYTES: usize = 8 * 1024;
-/// Most certificates of one token.
+/// Context of the signature, so that it can be used for nothing else.
+const CONTEXT: &[u8] = b"weir-enrol-1";
+/// Most agents of one token.
 const USES: u32 = 10_000;
 /// Longest life of a token.
 const TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 3_600);
@@ -113,10 +116,13 @@ impl EnrolGateway {
         if let Some(denial) = self.deny.find(&Subject::Agent(name.clone())) {
             return Err(denied(&denial));
         }
+        let token_id: String = request.token_id.chars().take(2 * TOKEN_ID_BYTES).collect();
+        prove(request)?;
         let now = self.now();
         let (issued, certificate) = self.certify(&request.request, name, now)?;
         let enrolment = Enrolment {
-            token: request.token_id.chars().take(2 * TOKEN_ID_BYTES).collect(),
+            token: token_id,
+            public_key: request.public_key.clone(),
             secret_sha256: sha256(&request.secret),
             now_unix_s: now.as_secs(),
             certificate,
@@ -177,7 +183,11 @@ impl EnrolService for EnrolGateway {
         let who = who(&request);
         let request = request.into_inner();
         let issued = self.enrol(&request).await;
-        let entry = Entry::new(Event::Enrolment, who).by("EnrolService/Enrol");
+        let event = match &issued {
+            Err(status) if status.code() == Code::AlreadyExists => Event::NameKey,
+            _ => Event::Enrolment,
+        };
+        let entry = Entry::new(event, who).by("EnrolService/Enrol");
         self.told(entry.to(format!("agent {}", request.name)), &issued);
         let issued = issued?;
         Ok(Response::new(EnrolResponse {
@@ -185,6 +195,29 @@ impl EnrolService for EnrolGateway {
             not_after_unix_s: issued.not_after_unix_s,
         }))
     }
+}
+
+/// Checks that whoever asks has the key that it names.
+fn prove(request: &EnrolRequest) -> Result<(), Status> {
+    let key = &request.public_key;
+    if key.len() != 32 {
+        let problem = format!(
+            "public_key: {} bytes instead of 32: is the agent of another version?",
+            key.len()
+        );
+        return Err(Status::invalid_argument(problem));
+    }
+    let signed = [
+        CONTEXT,
+        &sha256(&request.request),
+        &sha256(request.token_id.as_bytes()),
+        request.name.as_bytes(),
+    ];
+    UnparsedPublicKey::new(&ED25519, key)
+        .verify(&signed.concat(), &request.signature)
+        .map_err(|_| {
+            Status::unauthenticated("signature: does not prove the public key for this request")
+        })
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

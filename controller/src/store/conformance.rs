@@ -22,8 +22,9 @@ use self::records::{
     queries_choose_and_stop, rows_come_back_whole_and_in_order,
 };
 use self::tokens::{
-    a_use_and_its_certificate_are_one, parallel_uses_are_counted, refused_tokens_say_why,
-    tokens_are_taken_back_and_forgotten, tokens_are_used_up,
+    a_use_and_its_certificate_are_one, an_agent_asks_again_for_the_same_use,
+    parallel_uses_are_counted, refused_tokens_say_why, tokens_are_taken_back_and_forgotten,
+    tokens_are_used_up,
 };
 use super::samples::{
     batch, boot, entries, full_row, hello, kernel_row, link_row, manifest, name, new_run, observed,
@@ -87,6 +88,10 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     (
         "a use and its certificate are one",
         a_use_and_its_certificate_are_one,
+    ),
+    (
+        "an agent asks again for the same use",
+        an_agent_asks_again_for_the_same_use,
     ),
     ("refused tokens say why", refused_tokens_say_why),
     (

@@ -66,6 +66,8 @@ pub struct Enrolment {
     pub token: String,
     /// SHA-256 of the secret that was shown.
     pub secret_sha256: [u8; 32],
+    /// Key that the agent has proven, Ed25519.
+    pub public_key: Vec<u8>,
     /// Now, s since the Unix epoch.
     pub now_unix_s: u64,
     /// What is to be given out.
@@ -93,6 +95,12 @@ pub enum TokenRefusal {
     /// Nothing is left of it.
     #[error("token used up: make one with weir token create, for several agents with --uses N")]
     Used,
+    /// The same agent has asked too often.
+    #[error(
+        "token was used by this agent {} times: keep its data directory, or make a token with weir token create",
+        Self::REPEATS
+    )]
+    Repeated,
     /// It is for others.
     #[error(
         "token is for names like {pattern}, not {name}: start the agent with such a --name, or make a token with weir token create"
@@ -103,6 +111,11 @@ pub enum TokenRefusal {
         /// Who asked.
         name: AgentName,
     },
+}
+
+impl TokenRefusal {
+    /// Certificates of one agent for one use: answers are lost, but not as often.
+    pub const REPEATS: u32 = 16;
 }
 
 fn ago(seconds: u64) -> String {

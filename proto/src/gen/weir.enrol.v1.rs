@@ -15,6 +15,14 @@ pub struct EnrolRequest {
     /// Certificate request (PKCS #10, DER); only its key is taken.
     #[prost(bytes = "vec", tag = "4")]
     pub request: ::prost::alloc::vec::Vec<u8>,
+    /// Public key (Ed25519, 32 bytes) that the agent proves in each Hello: it owns
+    /// the agent's name.
+    #[prost(bytes = "vec", tag = "5")]
+    pub public_key: ::prost::alloc::vec::Vec<u8>,
+    /// Signature with it over `weir-enrol-1`, SHA-256 of request, SHA-256 of token_id
+    /// and name, one after the other.
+    #[prost(bytes = "vec", tag = "6")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
 }
 /// The certificate.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -119,7 +127,9 @@ pub mod enrol_service_client {
             self
         }
         /// A use of a token for a certificate. The token is not used up by a request
-        /// that is refused.
+        /// that is refused. Whoever proves the key that it was used with before, for the
+        /// same name, gets another certificate and takes no other use: the answer may
+        /// have been lost.
         pub async fn enrol(
             &mut self,
             request: impl tonic::IntoRequest<super::EnrolRequest>,
@@ -157,7 +167,9 @@ pub mod enrol_service_server {
     #[async_trait]
     pub trait EnrolService: std::marker::Send + std::marker::Sync + 'static {
         /// A use of a token for a certificate. The token is not used up by a request
-        /// that is refused.
+        /// that is refused. Whoever proves the key that it was used with before, for the
+        /// same name, gets another certificate and takes no other use: the answer may
+        /// have been lost.
         async fn enrol(
             &self,
             request: tonic::Request<super::EnrolRequest>,

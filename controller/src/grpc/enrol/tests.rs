@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ring::rand::SystemRandom;
-use ring::signature::Ed25519KeyPair;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use tonic::Code;
 use weir_runtime::tls::{certificate_request, peer_name};
 
@@ -48,13 +48,32 @@ fn token(gateway: &EnrolGateway, ask: &pb::CreateTokenRequest) -> JoinToken {
     token
 }
 
-fn enrolment(token: &JoinToken, name: &str) -> Request<EnrolRequest> {
-    Request::new(EnrolRequest {
+/// What an agent with this key asks.
+fn enrolment_of(token: &JoinToken, name: &str, key: &Ed25519KeyPair) -> EnrolRequest {
+    let request = request();
+    let signed = [
+        CONTEXT,
+        &sha256(&request),
+        &sha256(token.id.as_bytes()),
+        name.as_bytes(),
+    ];
+    EnrolRequest {
         token_id: token.id.clone(),
         secret: token.secret.expose().to_vec(),
         name: name.to_owned(),
-        request: request(),
-    })
+        public_key: key.public_key().as_ref().to_vec(),
+        signature: key.sign(&signed.concat()).as_ref().to_vec(),
+        request,
+    }
+}
+
+fn key() -> Ed25519KeyPair {
+    let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap()
+}
+
+fn enrolment(token: &JoinToken, name: &str) -> Request<EnrolRequest> {
+    Request::new(enrolment_of(token, name, &key()))
 }
 
 #[test]
@@ -71,7 +90,7 @@ fn a_token_is_a_certificate_once() {
         let given = enrol("a1").await.unwrap().into_inner();
         let name = peer_name(&given.certificate.into()).unwrap().to_string();
         assert!(name.ends_with("/agent/a1"), "{name}");
-        let status = enrol("a1").await.unwrap_err();
+        let status = enrol("a2").await.unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied);
         assert!(status.message().contains("weir token create"), "{status}");
     });
@@ -79,6 +98,46 @@ fn a_token_is_a_certificate_once() {
     let log = std::fs::read_to_string(data.path().join(crate::audit::FILE)).unwrap();
     assert!(log.contains("used up") && log.contains("serial"), "{log}");
     assert!(!log.contains(&hex(token.secret.expose())));
+}
+
+#[test]
+fn an_enrolment_is_of_the_key_that_it_proves() {
+    let data = tempfile::tempdir().unwrap();
+    let gateway = gateway(data.path());
+    let token = token(&gateway, &ask());
+    let (own, other) = (key(), key());
+    block_on(async {
+        let enrol = |request| EnrolService::enrol(&gateway, Request::new(request));
+        type Damage = fn(&mut EnrolRequest);
+        let damages: [(Code, Damage); 5] = [
+            (Code::InvalidArgument, |asked| asked.public_key.clear()),
+            (Code::Unauthenticated, |asked| asked.public_key[0] ^= 1),
+            (Code::Unauthenticated, |asked| asked.signature[0] ^= 1),
+            (Code::Unauthenticated, |asked| asked.name = "a2".to_owned()),
+            (Code::Unauthenticated, |asked| asked.request = request()),
+        ];
+        for (code, damage) in damages {
+            let mut asked = enrolment_of(&token, "a1", &own);
+            damage(&mut asked);
+            assert_eq!(enrol(asked).await.unwrap_err().code(), code);
+        }
+        // The answer is lost, twice: the one use is still its own.
+        let mut serials = std::collections::BTreeSet::new();
+        for _ in 0..3 {
+            let given = enrol(enrolment_of(&token, "a1", &own)).await.unwrap();
+            let certificate = given.into_inner().certificate.into();
+            serials.insert(weir_runtime::tls::serial(&certificate).unwrap());
+        }
+        assert_eq!(serials.len(), 3);
+        let status = enrol(enrolment_of(&token, "a1", &other)).await.unwrap_err();
+        assert_eq!(status.code(), Code::AlreadyExists, "{status}");
+        assert!(status.message().contains("another --name"), "{status}");
+        let status = enrol(enrolment_of(&token, "a2", &own)).await.unwrap_err();
+        assert!(status.message().contains("used up"), "{status}");
+    });
+    gateway.audit.flush();
+    let log = std::fs::read_to_string(data.path().join(crate::audit::FILE)).unwrap();
+    assert!(log.contains("name-key"), "{log}");
 }
 
 #[test]

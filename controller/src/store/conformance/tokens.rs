@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::super::samples::name;
+use super::super::samples::{hello, name};
 use super::super::{CertificateRow, Enrolment, Store, StoreError, TokenRefusal, TokenRow};
 
 const NOW: u64 = 1_800_000_000;
@@ -22,10 +22,11 @@ fn enrolment(serial: u32) -> Enrolment {
     Enrolment {
         token: token(1).id,
         secret_sha256: [7; 32],
+        public_key: vec![1; 32],
         now_unix_s: NOW,
         certificate: CertificateRow {
             serial: format!("{serial:x}"),
-            name: name("a1"),
+            name: name(&format!("a{serial}")),
             not_after_unix_s: NOW + 86_400,
         },
     }
@@ -60,7 +61,9 @@ pub(super) fn tokens_are_used_up(store: &dyn Store) {
 pub(super) fn a_use_and_its_certificate_are_one(store: &dyn Store) {
     store.create_token(&token(2)).unwrap();
     store.enrol(&enrolment(1)).unwrap();
-    assert!(store.enrol(&enrolment(1)).is_err(), "the serial is taken");
+    let mut same = enrolment(2);
+    same.certificate.serial = enrolment(1).certificate.serial;
+    assert!(store.enrol(&same).is_err(), "the serial is taken");
     store.enrol(&enrolment(2)).unwrap();
     assert_eq!(refusal(store, &enrolment(3)), TokenRefusal::Used);
 }
@@ -92,6 +95,45 @@ pub(super) fn refused_tokens_say_why(store: &dyn Store) {
     // The last instant still counts.
     fits.now_unix_s = narrow.expires_unix_s;
     store.enrol(&fits).unwrap();
+}
+
+/// An answer may be lost: the same agent may ask again, others may not in its place.
+pub(super) fn an_agent_asks_again_for_the_same_use(store: &dyn Store) {
+    let again = |serial: u32| {
+        let mut again = enrolment(1);
+        again.certificate.serial = format!("{serial:x}");
+        again
+    };
+    store.create_token(&token(2)).unwrap();
+    for serial in 1..=TokenRefusal::REPEATS {
+        store.enrol(&again(serial)).unwrap();
+    }
+    assert_eq!(store.tokens().unwrap()[0].uses_left, 1);
+    assert_eq!(refusal(store, &again(99)), TokenRefusal::Repeated);
+    let mut other = enrolment(50);
+    other.certificate.name = name("a1");
+    other.public_key = vec![2; 32];
+    let error = store.enrol(&other).unwrap_err();
+    assert!(matches!(error, StoreError::NameTaken(_)), "{error}");
+    assert_eq!(store.tokens().unwrap()[0].uses_left, 1);
+    // The key that enrolled owns the name from then on, also in Hello.
+    let (mut hello, b1) = (hello("a1", 2, 1, 1), hello("b1", 3, 1, 1));
+    let error = store.register_agent(&hello).unwrap_err();
+    assert!(matches!(error, StoreError::NameTaken(_)), "{error}");
+    hello.public_key = vec![1; 32];
+    store.register_agent(&hello).unwrap();
+    // As does the key of a Hello, when somebody enrols.
+    store.register_agent(&b1).unwrap();
+    let mut thief = enrolment(51);
+    thief.certificate.name = name("b1");
+    let error = store.enrol(&thief).unwrap_err();
+    assert!(matches!(error, StoreError::NameTaken(_)), "{error}");
+    let mut late = again(98);
+    late.now_unix_s = token(1).expires_unix_s + 1;
+    assert!(matches!(
+        refusal(store, &late),
+        TokenRefusal::Expired { .. }
+    ));
 }
 
 /// A token that was taken back is good for nobody, and those that are over are forgotten.

@@ -9,18 +9,20 @@ use crate::store::{AgentHello, AgentRow, StoreError};
 /// See [`crate::store::Store::register_agent`].
 pub(super) fn register(db: &Connection, hello: &AgentHello) -> Result<AgentRow, StoreError> {
     let failed = storage("registering an agent");
-    if let Some(known) = one(db, &hello.name).map_err(&failed)? {
-        if known.public_key != hello.public_key {
-            return Err(StoreError::NameTaken(hello.name.clone()));
-        }
-        if known.boot != hello.boot && hello.generation <= known.generation {
-            return Err(StoreError::StaleBoot {
-                name: hello.name.clone(),
-                generation: hello.generation,
-                known_boot: known.boot,
-                known_generation: known.generation,
-            });
-        }
+    let owner = owner(db, &hello.name).map_err(&failed)?;
+    if owner.is_some_and(|owner| owner != hello.public_key) {
+        return Err(StoreError::NameTaken(hello.name.clone()));
+    }
+    if let Some(known) = one(db, &hello.name).map_err(&failed)?
+        && known.boot != hello.boot
+        && hello.generation <= known.generation
+    {
+        return Err(StoreError::StaleBoot {
+            name: hello.name.clone(),
+            generation: hello.generation,
+            known_boot: known.boot,
+            known_generation: known.generation,
+        });
     }
     let labels = serde_json::to_string(&hello.labels).expect("a map of texts is JSON");
     db.execute(
@@ -43,6 +45,16 @@ pub(super) fn register(db: &Connection, hello: &AgentHello) -> Result<AgentRow, 
     one(db, &hello.name)
         .map_err(&failed)?
         .ok_or_else(|| StoreError::UnknownAgent(hello.name.clone()))
+}
+
+/// The key that owns a name: the first that was proven, in a Hello or to enrol.
+pub(super) fn owner(db: &Connection, name: &AgentName) -> rusqlite::Result<Option<Vec<u8>>> {
+    db.prepare_cached(
+        "SELECT public_key FROM agents WHERE name = ?1
+         UNION ALL SELECT public_key FROM enrolments WHERE name = ?1",
+    )?
+    .query_row([name.as_str()], |row| row.get(0))
+    .optional()
 }
 
 pub(super) fn touch(db: &Connection, name: &AgentName, unix_ns: i64) -> rusqlite::Result<()> {

@@ -29,6 +29,16 @@ CREATE TABLE tokens (
     revoked_unix_s  INTEGER           -- when it was taken back
 ) STRICT;
 
+-- What tokens were used for: one row for each use.
+CREATE TABLE enrolments (
+    token           TEXT NOT NULL,    -- its id
+    name            TEXT NOT NULL,    -- of the agent
+    public_key      BLOB NOT NULL,    -- Ed25519; as that of agents it owns the name
+    certificates    INTEGER NOT NULL, -- how many it was given for this use
+    PRIMARY KEY (token, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX enrolments_by_name ON enrolments (name);
+
 -- Certificates that agents were given.
 CREATE TABLE certificates (
     serial              TEXT PRIMARY KEY, -- hexadecimal

@@ -4,6 +4,7 @@ use ring::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use weir_common::selector::Glob;
 
+use super::agents;
 use super::column::{count, int, opt_count, read, small, storage};
 use crate::store::{CertificateRow, Enrolment, StoreError, TokenRefusal, TokenRow};
 
@@ -46,10 +47,15 @@ pub(super) fn revoke(
 
 /// See [`crate::store::Store::forget_tokens`].
 pub(super) fn forget(db: &Connection, before_unix_s: u64) -> rusqlite::Result<usize> {
-    db.execute(
+    let forgotten = db.execute(
         "DELETE FROM tokens WHERE expires_unix_s < ?1",
         [int(before_unix_s)],
-    )
+    )?;
+    db.execute(
+        "DELETE FROM enrolments WHERE token NOT IN (SELECT id FROM tokens)",
+        [],
+    )?;
+    Ok(forgotten)
 }
 
 /// See [`crate::store::Store::enrol`].
@@ -58,12 +64,49 @@ pub(super) fn enrol(db: &Connection, enrolment: &Enrolment) -> Result<(), StoreE
     let token = one(db, &enrolment.token).map_err(&failed)?;
     let token = token.ok_or(TokenRefusal::Unknown)?;
     check(&token, enrolment)?;
-    db.execute(
-        "UPDATE tokens SET uses_left = uses_left - 1 WHERE id = ?1",
-        [&token.id],
-    )
-    .map_err(&failed)?;
+    let name = &enrolment.certificate.name;
+    let owner = agents::owner(db, name).map_err(&failed)?;
+    if owner.is_some_and(|owner| owner != enrolment.public_key) {
+        return Err(StoreError::NameTaken(name.clone()));
+    }
+    take(db, &token, enrolment)?;
     record(db, &enrolment.certificate).map_err(&failed)
+}
+
+/// Takes a use, or counts another certificate for the one that the agent has.
+fn take(db: &Connection, token: &TokenRow, enrolment: &Enrolment) -> Result<(), StoreError> {
+    let failed = storage("taking a token");
+    let name = enrolment.certificate.name.as_str();
+    let known: Option<u32> = db
+        .query_row(
+            "SELECT certificates FROM enrolments WHERE token = ?1 AND name = ?2 AND public_key = ?3",
+            params![token.id, name, enrolment.public_key],
+            |row| small(row, "certificates"),
+        )
+        .optional()
+        .map_err(&failed)?;
+    match known {
+        Some(count) if count >= TokenRefusal::REPEATS => Err(TokenRefusal::Repeated)?,
+        Some(_) => db.execute(
+            "UPDATE enrolments SET certificates = certificates + 1 WHERE token = ?1 AND name = ?2",
+            params![token.id, name],
+        ),
+        None if token.uses_left == 0 => Err(TokenRefusal::Used)?,
+        None => db
+            .execute(
+                "UPDATE tokens SET uses_left = uses_left - 1 WHERE id = ?1",
+                [&token.id],
+            )
+            .and_then(|_| {
+                db.execute(
+                    "INSERT INTO enrolments (token, name, public_key, certificates)
+                     VALUES (?1, ?2, ?3, 1)",
+                    params![token.id, name, enrolment.public_key],
+                )
+            }),
+    }
+    .map_err(&failed)
+    .map(|_| ())
 }
 
 /// The secret first: without it nothing is told of a token.
@@ -78,9 +121,6 @@ fn check(token: &TokenRow, enrolment: &Enrolment) -> Result<(), TokenRefusal> {
     let late_s = enrolment.now_unix_s.saturating_sub(token.expires_unix_s);
     if late_s > 0 {
         return Err(TokenRefusal::Expired { ago_s: late_s });
-    }
-    if token.uses_left == 0 {
-        return Err(TokenRefusal::Used);
     }
     let name = &enrolment.certificate.name;
     let pattern = &token.name_pattern;
