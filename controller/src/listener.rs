@@ -7,6 +7,7 @@
 mod bind;
 mod connection;
 mod door;
+mod frames;
 mod gate;
 mod handshake;
 mod peer;

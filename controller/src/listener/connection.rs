@@ -3,15 +3,18 @@
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
-use super::handshake::Secured;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::transport::server::Connected;
 
+use super::frames::FrameGuard;
 use super::gate::Place;
+use super::handshake::Secured;
 use super::peer::{Arrival, Peer};
+use crate::audit::Who;
 use crate::deny::Presence;
 
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub struct Connection {
     peer: Peer,
     place: Place,
     presence: Presence,
+    frames: FrameGuard,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -44,6 +48,7 @@ impl Connection {
             peer,
             place,
             presence,
+            frames: FrameGuard::new(Instant::now()),
             _permit: permit,
         }
     }
@@ -80,11 +85,21 @@ impl AsyncRead for Connection {
         if self.place.poll_end(cx).is_ready() {
             return Poll::Ready(Err(ErrorKind::TimedOut.into()));
         }
-        match &mut self.stream {
+        let before = buffer.filled().len();
+        let read = match &mut self.stream {
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        };
+        if !self
+            .frames
+            .allows(&buffer.filled()[before..], Instant::now())
+        {
+            let why = "more than 20,000 frames in a second that carry no call";
+            self.place.refuse(&Who::from(&self.peer), why);
+            return Poll::Ready(Err(ErrorKind::InvalidData.into()));
         }
+        read
     }
 }
 

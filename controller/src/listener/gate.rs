@@ -149,6 +149,11 @@ impl Place {
         self.called.clone()
     }
 
+    /// Tells that the connection is refused now.
+    pub(super) fn refuse(&self, who: &Who, why: &str) {
+        self.gate.refuse(who, why);
+    }
+
     /// Whether the connection has to end, for being of no use. To be asked
     /// whenever it is read from; wakes the reader when that changes.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -183,10 +183,26 @@ impl Rig {
     /// The run ends, and its result.
     pub(crate) fn end(&mut self) -> anyhow::Result<(Ran, Value)> {
         let run = self.run.take().context("a run in progress")?;
-        let ran = run.finish();
+        let mut ran = run.finish();
+        if ran.code == 3 && ran.stdout.is_empty() {
+            // The controller was away for longer than it waits.
+            ran = self.closed()?;
+        }
         let document = serde_json::from_str(&ran.stdout)
             .with_context(|| format!("the result of the run: {ran:?}"))?;
         Ok((ran, document))
+    }
+
+    /// The result of a run that nobody follows, once it is closed.
+    fn closed(&self) -> anyhow::Result<Ran> {
+        let number = self.number;
+        let closed = format!("SELECT count(*) FROM runs WHERE run = {number} AND state = 'closed'");
+        wait("the end of the run", || {
+            Ok((self.try_ask(&closed) == Some(1)).then_some(()))
+        })?;
+        Ok(self
+            .cluster
+            .weir(&["show", &format!("r-{number:04}"), "--json"]))
     }
 
     /// The run goes on for a moment and is stopped; its result.
