@@ -85,10 +85,25 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         }
         for endpoint in app.endpoints(Role::Agent) {
             println!("agents     {endpoint}");
-            println!("join with  weir-agent --controller {endpoint} --name NAME");
+            println!(
+                "join with  {}",
+                join_line(&endpoint, app.endpoints(Role::Newcomer).first())
+            );
         }
     })
     .await
+}
+
+/// What starts an agent for a listener; with a certificate, where one is asked for.
+fn join_line(agents: &Endpoint, enrol: Option<&Endpoint>) -> String {
+    let line = format!("weir-agent --controller {agents}");
+    match enrol {
+        _ if agents.is_plain() => format!("{line} --name NAME"),
+        Some(enrol) => format!(
+            "{line} --enrol {enrol} --token-file FILE --name NAME  (FILE: weir token create)"
+        ),
+        None => format!("{line} --name NAME  (with its certificate; a new one needs --enrol here)"),
+    }
 }
 
 /// A controller with everything bound and nothing served yet.
@@ -377,4 +392,26 @@ pub async fn run(config: Config, ready: impl FnOnce(&App)) -> anyhow::Result<()>
     let served_s = (clock.now_ns() - began_ns) / 1_000_000_000;
     tracing::info!(served_s, "controller ended");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_joins_has_what_the_listener_asks_for() {
+        let endpoint = |text: &str| text.parse::<Endpoint>().unwrap();
+        let (plain, tls) = (endpoint("tcp://127.0.0.1:1"), endpoint("tcp://192.0.2.1:1"));
+        let enrol = endpoint("tcp://192.0.2.1:2");
+        assert_eq!(
+            join_line(&plain, Some(&enrol)),
+            "weir-agent --controller tcp://127.0.0.1:1 --name NAME"
+        );
+        let line = join_line(&tls, Some(&enrol));
+        assert!(
+            line.contains("--enrol tcp://192.0.2.1:2 --token-file FILE"),
+            "{line}"
+        );
+        assert!(join_line(&tls, None).contains("needs --enrol"));
+    }
 }

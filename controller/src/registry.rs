@@ -98,6 +98,8 @@ struct Entry {
     inventory: Inventory,
     session: Option<Live>,
     heard_ns: u64,
+    /// Turned out since its last session began.
+    expelled: bool,
     lost: bool,
     wanted: watch::Sender<Wanted>,
 }
@@ -111,6 +113,7 @@ impl Entry {
             inventory,
             session: None,
             heard_ns,
+            expelled: false,
             lost: true,
             wanted,
         }
@@ -118,7 +121,7 @@ impl Entry {
 
     fn liveness(&self, now_ns: u64) -> Liveness {
         let silent_ns = now_ns.saturating_sub(self.heard_ns);
-        if self.lost || silent_ns >= LOST_NS {
+        if self.lost || self.expelled || silent_ns >= LOST_NS {
             Liveness::Lost
         } else if self.session.is_none() || silent_ns >= SUSPECT_NS {
             Liveness::Suspect
@@ -183,6 +186,7 @@ impl Registry {
         entry.row = row;
         entry.heard_ns = now_ns;
         entry.lost = false;
+        entry.expelled = false;
         let live = Live {
             epoch,
             superseded,
@@ -229,11 +233,11 @@ impl Registry {
     }
 
     /// Holds an agent that was turned out for lost at once: nobody waits for it.
-    pub fn expel(&self, name: &AgentName, now_ns: u64) {
+    pub fn expel(&self, name: &AgentName) {
         if let Some(entry) = self.lock().get_mut(name)
             && entry.session.is_none()
         {
-            entry.heard_ns = entry.heard_ns.min(now_ns.saturating_sub(LOST_NS));
+            entry.expelled = true;
         }
     }
 

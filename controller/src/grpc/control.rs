@@ -132,7 +132,7 @@ impl Control {
             .await;
         self.registry.release(&name, epoch);
         if standing.denied().is_some() {
-            self.registry.expel(&name, self.clock.now_ns());
+            self.registry.expel(&name);
         }
         tracing::info!(agent = %name, epoch, "agent's control stream ended");
         let seen_unix_ns = self.clock.unix_ns();

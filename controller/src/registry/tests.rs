@@ -110,6 +110,20 @@ fn an_agent_without_a_session_is_suspect_at_once() {
 }
 
 #[test]
+fn who_is_turned_out_is_lost_at_once_and_silent_since_it_was_heard() {
+    let registry = Registry::default();
+    registry.admit(plain("a"), 1, 0);
+    registry.expel(&name("a"));
+    assert_eq!(liveness(&registry, SECOND).0, Liveness::Alive, "not gone");
+    registry.release(&name("a"), 1);
+    registry.expel(&name("a"));
+    assert_eq!(liveness(&registry, SECOND), (Liveness::Lost, SECOND));
+    assert_eq!(registry.sweep(SECOND), [name("a")]);
+    registry.admit(plain("a"), 2, 2 * SECOND);
+    assert_eq!(liveness(&registry, 3 * SECOND).0, Liveness::Alive);
+}
+
+#[test]
 fn agents_known_from_before_are_lost_until_they_come_back() {
     let registry = Registry::new(vec![plain("a")], 0);
     assert_eq!(liveness(&registry, SECOND).0, Liveness::Lost);
