@@ -234,15 +234,23 @@ impl Authority {
         let Ok(chain) = fs::read_to_string(&files.certificate) else {
             return false;
         };
-        // Another authority was here, or the key is of no use.
-        if !chain.ends_with(&certificate_pem(&self.certificate))
-            || tls::read_private(&files.key).is_err()
-        {
+        // Another authority was here.
+        if !chain.ends_with(&certificate_pem(&self.certificate)) {
             return false;
         }
-        let leaf = tls::first_certificate(&files.certificate).ok();
-        let life = leaf.and_then(|leaf| tls::der::validity(&leaf));
-        life.is_some_and(|(begin, end)| (begin..(begin + end) / 2).contains(&now))
+        let Ok(leaf) = tls::first_certificate(&files.certificate) else {
+            return false;
+        };
+        // The key is of no use, or was written just before the controller ended.
+        let key = tls::read_private(&files.key).ok();
+        let key =
+            key.and_then(|key| KeyPair::from_der_and_sign_algo(&key, &PKCS_ECDSA_P256_SHA256).ok());
+        let is_certified = key.is_some_and(|key| {
+            let public = key.public_key_raw();
+            leaf.windows(public.len()).any(|part| part == public)
+        });
+        let life = tls::der::validity(&leaf);
+        is_certified && life.is_some_and(|(begin, end)| (begin..(begin + end) / 2).contains(&now))
     }
 }
 

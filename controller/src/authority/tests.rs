@@ -86,6 +86,21 @@ fn the_controller_has_a_new_certificate_at_half_life() {
     );
 }
 
+/// Its end came between the two files.
+#[test]
+fn a_key_without_its_certificate_gets_another() {
+    let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let authority = Authority::open(data.path(), NOW).unwrap();
+    Authority::open(other.path(), NOW).unwrap();
+    fs::copy(
+        other.path().join("controller.key"),
+        data.path().join("controller.key"),
+    )
+    .unwrap();
+    assert!(authority.renew_controller(NOW).unwrap());
+    assert!(!authority.renew_controller(NOW).unwrap());
+}
+
 #[test]
 fn a_certificate_has_a_name_and_24_hours() {
     let data = tempfile::tempdir().unwrap();
