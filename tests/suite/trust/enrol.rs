@@ -135,6 +135,41 @@ fn agents_enrol_once_and_then_run_over_tls() {
     });
 }
 
+/// Everything of an agent but its name.
+#[test]
+fn nobody_speaks_in_another_name_than_that_of_its_certificate() {
+    let mut cluster = Cluster::new();
+    let served = serve(&mut cluster);
+    let token = token(&cluster, &[]);
+    cluster.launch_to(&served.agents, "a1", agent(&token, &served.enrol));
+    cluster.await_agents(1);
+    cluster.take_agent("a1").stop();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([cluster.agent_data("a1"), cluster.agent_data("b1")])
+        .status();
+    assert!(copied.expect("cp starts").success());
+    let mut thief = Command::new(binary("weir-agent"));
+    thief.args(["--lab", "--log", "trace"]);
+    cluster.launch_to(&served.agents, "b1", thief);
+    logged(&cluster, "b1", "the certificate is of agent a1, not b1");
+    assert!(!cluster.agent("b1").output().contains("joined"));
+    let listed = cluster.weir(&["agents", "--json"]).json();
+    assert_eq!(
+        listed["agents"].as_array().map(Vec::len),
+        Some(1),
+        "{listed:#}"
+    );
+    let refused = eventually("the audit log", SOON, || {
+        let log = cluster.weir(&["audit", "--limit", "100", "--json"]).json();
+        let mut entries = log["last"].as_array()?.iter();
+        let found =
+            entries.find(|entry| entry["event"] == "session" && entry["outcome"] == "refused");
+        found.cloned()
+    });
+    assert!(refused.to_string().contains("not b1"), "{refused:#}");
+}
+
 #[test]
 fn without_a_token_an_agent_says_what_to_do() {
     let cluster = Cluster::new();
