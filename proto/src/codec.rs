@@ -67,12 +67,18 @@ where
     type Decoder = BoundedDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstEncoder::default()
+        ProstEncoder::new(buffers())
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        BoundedDecoder(ProstDecoder::default())
+        BoundedDecoder(ProstDecoder::new(buffers()))
     }
+}
+
+/// Each stream keeps one buffer for each direction as long as it lasts: tonic's own
+/// 8 KiB are 32 KiB for an idle agent. They grow for a longer message.
+fn buffers() -> BufferSettings {
+    BufferSettings::new(1_024, 32 * 1_024)
 }
 
 /// Counts, then decodes.
