@@ -115,6 +115,7 @@ impl Attack {
             flood.connections += 1;
             flood.frames += u64::from(self.begin(&mut wire));
             let mut stream = 3;
+            let mut has_failed = false;
             while !is_over(&flood) && wire.seen().closed.is_none() {
                 for _ in 0..AT_ONCE {
                     flood.frames += u64::from(self.round(&mut wire, stream));
@@ -126,13 +127,16 @@ impl Attack {
                         flood.stalled += 1;
                         break;
                     }
-                    Err(_) => break,
+                    Err(_) => {
+                        has_failed = true;
+                        break;
+                    }
                 }
                 if self == Self::ZeroWindow {
                     sleep(Duration::from_millis(100));
                 }
             }
-            flood.note(&wire);
+            flood.note(&wire, has_failed);
         }
         Ok(flood)
     }
@@ -196,11 +200,12 @@ impl Attack {
 }
 
 impl Flood {
-    fn note(&mut self, wire: &Wire) {
+    fn note(&mut self, wire: &Wire, has_failed: bool) {
         // The last words may be on their way.
         sleep(AGAIN);
         let seen = wire.seen();
-        self.closed += u64::from(seen.closed.is_some());
+        // Who does not read its answers sees the end only when it writes.
+        self.closed += u64::from(has_failed || seen.closed.is_some());
         if let Some(code) = seen.goaway {
             *self.goaways.entry(code).or_default() += 1;
         }
