@@ -143,7 +143,8 @@ impl App {
         let kept = Arc::clone(&store);
         let denials = tokio::task::spawn_blocking(move || kept.denials())
             .await
-            .context("reading the deny list")??;
+            .context("reading the deny list")?
+            .with_context(|| format!("database {}", database.display()))?;
         let join = data.file("join");
         let or = |given: Vec<Endpoint>, file: PathBuf| {
             if given.is_empty() {
@@ -214,7 +215,8 @@ impl App {
         let store = Arc::clone(&self.store);
         let known = tokio::task::spawn_blocking(move || store.agents())
             .await
-            .context("reading the agents")??;
+            .context("reading the agents")?
+            .with_context(|| format!("database {}", self.database.display()))?;
         let registry = Arc::new(Registry::new(known, HostClock::from_host().now_ns()));
         let ingest = Ingest::new(Arc::clone(&self.store));
         let runs = Runs::start(
